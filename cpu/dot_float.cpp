@@ -1,0 +1,194 @@
+// float32 dot products and y += s·x: scalar reference, AVX2, AVX-512, and the table that they fill.
+//
+// The SIMD variants keep four independent accumulators to cover the latency of FMA (4 cycles, two per cycle
+// on most cores) and add the tail as a masked or scalar rest at the end. Tolerance against the reference: n ·
+// 2^-24 · Σ|a·b|.
+
+#include "cpu/kernels.h"
+
+#include <immintrin.h>
+#include <array>
+
+namespace greenroom::cpu {
+namespace {
+
+// The reference accumulates in double: the oracle of the others.
+float dot_f32_scalar(const float* a, const float* b, std::int64_t n) noexcept {
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    return static_cast<float>(sum);
+}
+
+void dot_f32_x4_scalar(const float* a, const float* const* b, std::int64_t n, float* out) noexcept {
+    for (int j = 0; j < kVectors; ++j) out[j] = dot_f32_scalar(a, b[j], n);
+}
+
+void axpy_f32_scalar(float* y, float s, const float* x, std::int64_t n) noexcept {
+    for (std::int64_t i = 0; i < n; ++i) y[i] += s * x[i];
+}
+
+void axpy_f32_x4_scalar(float* y, const float* s, const float* const* x, std::int64_t n) noexcept {
+    for (int j = 0; j < kVectors; ++j) axpy_f32_scalar(y, s[j], x[j], n);
+}
+
+GR_AVX2 inline float sum_avx2(__m256 v) noexcept {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+GR_AVX2 float dot_f32_avx2(const float* a, const float* b, std::int64_t n) noexcept {
+    __m256 s0 = _mm256_setzero_ps();
+    __m256 s1 = _mm256_setzero_ps();
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), s0);
+        s1 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), s1);
+    }
+    float sum = sum_avx2(_mm256_add_ps(s0, s1));
+    for (; i < n; ++i) sum += a[i] * b[i];
+    return sum;
+}
+
+// Same order per vector as dot_f32_avx2; the row is loaded once for four vectors, whose eight accumulators
+// also hide the latency of FMA.
+GR_AVX2 void dot_f32_x4_avx2(const float* a, const float* const* b, std::int64_t n, float* out) noexcept {
+    __m256 s0[kVectors];
+    __m256 s1[kVectors];
+    for (int j = 0; j < kVectors; ++j) s0[j] = s1[j] = _mm256_setzero_ps();
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m256 a0 = _mm256_loadu_ps(a + i);
+        const __m256 a1 = _mm256_loadu_ps(a + i + 8);
+        for (int j = 0; j < kVectors; ++j) {
+            s0[j] = _mm256_fmadd_ps(a0, _mm256_loadu_ps(b[j] + i), s0[j]);
+            s1[j] = _mm256_fmadd_ps(a1, _mm256_loadu_ps(b[j] + i + 8), s1[j]);
+        }
+    }
+    for (int j = 0; j < kVectors; ++j) {
+        float sum = sum_avx2(_mm256_add_ps(s0[j], s1[j]));
+        for (std::int64_t r = i; r < n; ++r) sum += a[r] * b[j][r];
+        out[j] = sum;
+    }
+}
+
+GR_AVX2 void axpy_f32_avx2(float* y, float s, const float* x, std::int64_t n) noexcept {
+    const __m256 factor = _mm256_set1_ps(s);
+    std::int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_fmadd_ps(factor, _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+    for (; i < n; ++i) y[i] += s * x[i];
+}
+
+GR_AVX2 void axpy_f32_x4_avx2(float* y, const float* s, const float* const* x, std::int64_t n) noexcept {
+    __m256 factor[kVectors];
+    for (int j = 0; j < kVectors; ++j) factor[j] = _mm256_set1_ps(s[j]);
+    std::int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 sum = _mm256_loadu_ps(y + i);
+        for (int j = 0; j < kVectors; ++j) sum = _mm256_fmadd_ps(factor[j], _mm256_loadu_ps(x[j] + i), sum);
+        _mm256_storeu_ps(y + i, sum);
+    }
+    for (; i < n; ++i)
+        for (int j = 0; j < kVectors; ++j) y[i] += s[j] * x[j][i];
+}
+
+// Own horizontal sum, with the zero-masked extract: g++ 12 warns inside _mm512_reduce_add_ps and the plain
+// one.
+GR_AVX512 inline float sum_avx512(__m512 v) noexcept {
+    const __m256 low = _mm512_maskz_extractf32x8_ps(0xff, v, 0);
+    const __m256 high = _mm512_maskz_extractf32x8_ps(0xff, v, 1);
+    const __m256 eight = _mm256_add_ps(low, high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+GR_AVX512 inline __mmask16 tail_mask(std::int64_t n) noexcept {
+    return static_cast<__mmask16>((1U << n) - 1U);
+}
+
+GR_AVX512 float dot_f32_avx512(const float* a, const float* b, std::int64_t n) noexcept {
+    __m512 s0 = _mm512_setzero_ps();
+    __m512 s1 = _mm512_setzero_ps();
+    std::int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), s0);
+        s1 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), s1);
+    }
+    for (; i < n; i += 16) {
+        const __mmask16 mask = n - i >= 16 ? static_cast<__mmask16>(0xffff) : tail_mask(n - i);
+        s0 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i), s0);
+    }
+    return sum_avx512(_mm512_add_ps(s0, s1));
+}
+
+GR_AVX512 void dot_f32_x4_avx512(const float* a, const float* const* b, std::int64_t n, float* out) noexcept {
+    __m512 s0[kVectors];
+    __m512 s1[kVectors];
+    for (int j = 0; j < kVectors; ++j) s0[j] = s1[j] = _mm512_setzero_ps();
+    std::int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        const __m512 a0 = _mm512_loadu_ps(a + i);
+        const __m512 a1 = _mm512_loadu_ps(a + i + 16);
+        for (int j = 0; j < kVectors; ++j) {
+            s0[j] = _mm512_fmadd_ps(a0, _mm512_loadu_ps(b[j] + i), s0[j]);
+            s1[j] = _mm512_fmadd_ps(a1, _mm512_loadu_ps(b[j] + i + 16), s1[j]);
+        }
+    }
+    for (; i < n; i += 16) {
+        const __mmask16 mask = n - i >= 16 ? static_cast<__mmask16>(0xffff) : tail_mask(n - i);
+        const __m512 rest = _mm512_maskz_loadu_ps(mask, a + i);
+        for (int j = 0; j < kVectors; ++j)
+            s0[j] = _mm512_fmadd_ps(rest, _mm512_maskz_loadu_ps(mask, b[j] + i), s0[j]);
+    }
+    for (int j = 0; j < kVectors; ++j) out[j] = sum_avx512(_mm512_add_ps(s0[j], s1[j]));
+}
+
+GR_AVX512 void axpy_f32_avx512(float* y, float s, const float* x, std::int64_t n) noexcept {
+    const __m512 factor = _mm512_set1_ps(s);
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        _mm512_storeu_ps(y + i, _mm512_fmadd_ps(factor, _mm512_loadu_ps(x + i), _mm512_loadu_ps(y + i)));
+    if (i < n) {
+        const __mmask16 mask = tail_mask(n - i);
+        const __m512 sum =
+            _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, y + i));
+        _mm512_mask_storeu_ps(y + i, mask, sum);
+    }
+}
+
+GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* x, std::int64_t n) noexcept {
+    __m512 factor[kVectors];
+    for (int j = 0; j < kVectors; ++j) factor[j] = _mm512_set1_ps(s[j]);
+    std::int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512 sum = _mm512_loadu_ps(y + i);
+        for (int j = 0; j < kVectors; ++j) sum = _mm512_fmadd_ps(factor[j], _mm512_loadu_ps(x[j] + i), sum);
+        _mm512_storeu_ps(y + i, sum);
+    }
+    if (i < n) {
+        const __mmask16 mask = tail_mask(n - i);
+        __m512 sum = _mm512_maskz_loadu_ps(mask, y + i);
+        for (int j = 0; j < kVectors; ++j)
+            sum = _mm512_fmadd_ps(factor[j], _mm512_maskz_loadu_ps(mask, x[j] + i), sum);
+        _mm512_mask_storeu_ps(y + i, mask, sum);
+    }
+}
+
+constexpr std::array<Kernels, 3> kTables{{
+    {dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar},
+    {dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2},
+    {dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512},
+}};
+
+}  // namespace
+
+const Kernels& kernels(Isa isa) noexcept { return kTables[static_cast<std::size_t>(isa)]; }
+
+const Kernels& kernels() {
+    static const Kernels& selected = kernels(select_isa());
+    return selected;
+}
+
+}  // namespace greenroom::cpu

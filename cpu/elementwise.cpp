@@ -1,0 +1,103 @@
+#include "cpu/elementwise.h"
+
+#include "cpu/activation.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+namespace greenroom::cpu {
+namespace {
+
+// Rows that are worth waking a thread for.
+std::int64_t row_grain(std::int64_t n_cols) noexcept {
+    constexpr std::int64_t kValuesPerTask = 16384;
+    return std::max<std::int64_t>(1, kValuesPerTask / std::max<std::int64_t>(1, n_cols));
+}
+
+}  // namespace
+
+void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, float eps) {
+    assert(out.n_rows == x.n_rows && out.n_cols == x.n_cols);
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t) {
+                              const float* in = x.row(t);
+                              double sum = 0;
+                              for (std::int64_t i = 0; i < x.n_cols; ++i)
+                                  sum += static_cast<double>(in[i]) * static_cast<double>(in[i]);
+                              const auto mean = static_cast<float>(sum / static_cast<double>(x.n_cols));
+                              const float factor = 1.0F / std::sqrt(mean + eps);
+                              for (std::int64_t i = 0; i < x.n_cols; ++i)
+                                  out.row(t)[i] = in[i] * factor * weight[i];
+                          }
+                      });
+}
+
+void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::span<const float> frequencies,
+                 float magnitude) noexcept {
+    assert(out.n_cols == 2 * static_cast<std::int64_t>(frequencies.size()));
+    for (std::size_t t = 0; t < positions.size(); ++t) {
+        float* row = out.row(static_cast<std::int64_t>(t));
+        for (std::size_t i = 0; i < frequencies.size(); ++i) {
+            const float theta = static_cast<float>(positions[t]) * frequencies[i];
+            row[2 * i] = std::cos(theta) * magnitude;
+            row[2 * i + 1] = std::sin(theta) * magnitude;
+        }
+    }
+}
+
+void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride,
+          int n_heads, ConstMatrixView angles, RopePairing pairing) {
+    const std::int64_t n_pairs = angles.n_cols / 2;
+    assert(x.n_rows == angles.n_rows && (n_heads - 1) * x_stride + angles.n_cols <= x.n_cols);
+    assert(out.n_rows == x.n_rows && (n_heads - 1) * out_stride + angles.n_cols <= out.n_cols);
+    // Where the two values of pair i lie.
+    const std::int64_t step = pairing == RopePairing::neighbours ? 2 : 1;
+    const std::int64_t distance = pairing == RopePairing::neighbours ? 1 : n_pairs;
+    const auto rotate_rows = [&](std::int64_t first, std::int64_t last, int) noexcept {
+        for (std::int64_t t = first; t < last; ++t) {
+            const float* angle = angles.row(t);
+            for (int h = 0; h < n_heads; ++h) {
+                const float* from = x.row(t) + h * x_stride;
+                float* to = out.row(t) + h * out_stride;
+                for (std::int64_t i = 0; i < n_pairs; ++i) {
+                    const float a = from[i * step];
+                    const float b = from[i * step + distance];
+                    const float cosine = angle[2 * i];
+                    const float sine = angle[2 * i + 1];
+                    to[i * step] = a * cosine - b * sine;
+                    to[i * step + distance] = a * sine + b * cosine;
+                }
+            }
+        }
+    };
+    team.parallel_for(x.n_rows, row_grain(n_heads * angles.n_cols), rotate_rows);
+}
+
+void swiglu(ThreadTeam& team, MatrixView gate, ConstMatrixView up) {
+    assert(gate.n_rows == up.n_rows && gate.n_cols == up.n_cols);
+    team.parallel_for(gate.n_rows, row_grain(4 * gate.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              for (std::int64_t i = 0; i < gate.n_cols; ++i) {
+                                  gate.row(t)[i] = silu(gate.row(t)[i]) * up.row(t)[i];
+                              }
+                      });
+}
+
+void add(ThreadTeam& team, MatrixView x, ConstMatrixView y) {
+    assert(x.n_rows == y.n_rows && x.n_cols == y.n_cols);
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) x.row(t)[i] += y.row(t)[i];
+                      });
+}
+
+void copy(MatrixView to, ConstMatrixView from) noexcept {
+    assert(to.n_rows == from.n_rows && to.n_cols == from.n_cols);
+    for (std::int64_t t = 0; t < from.n_rows; ++t) std::copy_n(from.row(t), from.n_cols, to.row(t));
+}
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,39 @@
+#pragma once
+
+// The small operations between the products: norms, rotary embedding, activations, sums. All on float32, row
+// by row.
+
+#include "cpu/parallel.h"
+#include "quant/base/matrix_view.h"
+#include "quant/base/op_params.h"
+
+#include <cstdint>
+#include <span>
+
+namespace greenroom::cpu {
+
+// out[t] = x[t] / sqrt(mean(x[t]²) + eps) · weight  (Zhang & Sennrich 2019, arXiv:1910.07467).
+// weight: n_cols values. out may be x.
+void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, float eps);
+
+// Angles of the rotary embedding (Su et al. 2021, arXiv:2104.09864, eq. 34): out[t] = cos θ_0, sin θ_0, cos
+// θ_1, … with θ_i = positions[t] · frequencies[i], each multiplied by `magnitude` (YaRN's attention factor,
+// else 1). out: [n_tokens, 2 · frequencies.size()].
+void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::span<const float> frequencies,
+                 float magnitude) noexcept;
+
+// Rotates angles.n_cols values in each of n_heads heads of a row: head h is read at x + h · x_stride and
+// written at out + h · out_stride. In place when both are the same.
+void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride,
+          int n_heads, ConstMatrixView angles, RopePairing pairing);
+
+// gate ← silu(gate) · up, with silu(v) = v / (1 + e^-v)  (SwiGLU: Shazeer 2020, arXiv:2002.05202).
+void swiglu(ThreadTeam& team, MatrixView gate, ConstMatrixView up);
+
+// x ← x + y.
+void add(ThreadTeam& team, MatrixView x, ConstMatrixView y);
+
+// to ← from, row by row.
+void copy(MatrixView to, ConstMatrixView from) noexcept;
+
+}  // namespace greenroom::cpu

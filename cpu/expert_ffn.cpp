@@ -1,0 +1,77 @@
+#include "cpu/expert_ffn.h"
+
+#include "cpu/activation.h"
+#include "cpu/row_tile.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace greenroom::cpu {
+namespace {
+
+std::int64_t n_tiles(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
+
+// Hands out (task, first row, last row) for every tile of every task's output rows.
+template <class Body>
+void for_each_tile(ThreadTeam& team, std::size_t n_tasks, std::int64_t n_rows, Body&& body) {
+    const std::int64_t tiles = n_tiles(n_rows);
+    team.parallel_for(static_cast<std::int64_t>(n_tasks) * tiles, 1,
+                      [&](std::int64_t item, std::int64_t, int thread) noexcept {
+                          const std::int64_t first = item % tiles * kTileRows;
+                          body(static_cast<std::size_t>(item / tiles), first,
+                               std::min<std::int64_t>(first + kTileRows, n_rows), thread);
+                      });
+}
+
+}  // namespace
+
+void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
+                 ConstMatrixView x, int top_k, std::span<const ExpertTask> tasks) {
+    assert(scratch.floats_per_thread() >= std::max(2 * tile_floats(x.n_cols), tile_floats(hidden.n_cols)));
+    const Kernels& k = kernels();
+    for_each_tile(team, tasks.size(), hidden.n_cols,
+                  [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+                      const ExpertTask& task = tasks[i];
+                      float* memory = scratch.of(thread);
+                      const RowTile gate(k, task.gate, first, last, memory);
+                      const RowTile up(k, task.up, first, last, memory + tile_floats(x.n_cols));
+                      const auto n_calls = static_cast<std::int64_t>(task.calls.size());
+                      const auto token = [&](std::int64_t j) {
+                          return x.row(task.calls[static_cast<std::size_t>(j)] / top_k);
+                      };
+                      const auto target = [&](std::int64_t j) {
+                          return hidden.row(task.calls[static_cast<std::size_t>(j)]) + first;
+                      };
+                      gate.multiply(n_calls, token,
+                                    [&](std::int64_t j, int r, float dot) { target(j)[r] = silu(dot); });
+                      up.multiply(n_calls, token,
+                                  [&](std::int64_t j, int r, float dot) { target(j)[r] *= dot; });
+                  });
+    for_each_tile(team, tasks.size(), results.n_cols,
+                  [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+                      const ExpertTask& task = tasks[i];
+                      const RowTile down(k, task.down, first, last, scratch.of(thread));
+                      down.multiply(
+                          static_cast<std::int64_t>(task.calls.size()),
+                          [&](std::int64_t j) { return hidden.row(task.calls[static_cast<std::size_t>(j)]); },
+                          [&](std::int64_t j, int r, float dot) {
+                              results.row(task.calls[static_cast<std::size_t>(j)])[first + r] = dot;
+                          });
+                  });
+}
+
+void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,
+                  int top_k) {
+    const Kernels& kernel = kernels();
+    constexpr std::int64_t kTokensPerTask = 4;
+    team.parallel_for(out.n_rows, kTokensPerTask, [&](std::int64_t first, std::int64_t last, int) noexcept {
+        for (std::int64_t t = first; t < last; ++t)
+            for (int k = 0; k < top_k; ++k) {
+                const std::int64_t call = t * top_k + k;
+                kernel.axpy_f32(out.row(t), weights[static_cast<std::size_t>(call)], results.row(call),
+                                out.n_cols);
+            }
+    });
+}
+
+}  // namespace greenroom::cpu

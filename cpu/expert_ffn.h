@@ -1,0 +1,38 @@
+#pragma once
+
+// Routed experts on the CPU: a batch of experts, each for the tokens that called it.
+//
+// A call is one (token, rank) pair: token t's expert of rank k has number t · top_k + k. Each call's result
+// is kept apart and added in the order of the ranks, so that the sum does not depend on the order in which
+// experts are computed, on the threads or on the rest of the batch.
+
+#include "cpu/buffer.h"
+#include "cpu/parallel.h"
+#include "quant/base/matrix_view.h"
+#include "quant/base/tensor_view.h"
+
+#include <cstdint>
+#include <span>
+
+namespace greenroom::cpu {
+
+// One expert and the calls that it serves.
+struct ExpertTask {
+    TensorView gate;  // [d_ff rows, d_model]
+    TensorView up;    // [d_ff rows, d_model]
+    TensorView down;  // [d_model rows, d_ff]
+    std::span<const std::int32_t> calls;
+};
+
+// results[c] = down · (silu(gate · x[t]) ∘ (up · x[t])) for every call c = (t, k) of the tasks.
+// x: [n_tokens, d_model]; hidden: [n_tokens · top_k, d_ff], overwritten; results: [n_tokens · top_k,
+// d_model], only the rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and
+// tile_floats(d_ff) per thread.
+void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
+                 ConstMatrixView x, int top_k, std::span<const ExpertTask> tasks);
+
+// out[t] += Σ_k weights[t · top_k + k] · results[t · top_k + k], k rising.
+void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,
+                  int top_k);
+
+}  // namespace greenroom::cpu

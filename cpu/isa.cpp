@@ -1,0 +1,50 @@
+#include "cpu/isa.h"
+
+#include "quant/base/error.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace greenroom::cpu {
+
+std::string_view isa_name(Isa isa) noexcept {
+    switch (isa) {
+        case Isa::scalar:
+            return "scalar";
+        case Isa::avx2:
+            return "avx2";
+        case Isa::avx512:
+            return "avx512";
+    }
+    return "unknown";
+}
+
+std::vector<Isa> available_isas() {
+    std::vector<Isa> isas{Isa::scalar};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2) isas.push_back(Isa::avx2);
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        isas.push_back(Isa::avx512);
+#endif
+    return isas;
+}
+
+Isa select_isa() {
+    const std::vector<Isa> available = available_isas();
+    const char* forced = std::getenv("GREENROOM_ISA");
+    if (forced == nullptr || *forced == '\0') return available.back();
+    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+        if (isa_name(isa) != forced) continue;
+        if (std::find(available.begin(), available.end(), isa) == available.end())
+            fail(ErrorKind::unsupported, "GREENROOM_ISA={}: this CPU lacks it; the best it has is {}", forced,
+                 isa_name(available.back()));
+        return isa;
+    }
+    fail(ErrorKind::bad_input, "GREENROOM_ISA={}: expected scalar, avx2 or avx512", forced);
+}
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,38 @@
+#pragma once
+
+// The table of SIMD kernels: one function pointer per operation, filled once for the CPU (see isa.h). Choose
+// outside the loop: `const Kernels& k = kernels();`. All may be called by several threads at once. Pointers
+// need no alignment.
+
+#include "cpu/isa.h"
+
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// How many vectors the _x4 kernels take.
+inline constexpr int kVectors = 4;
+
+struct Kernels {
+    // Σ_i a[i]·b[i].  The order of summation depends on the ISA and n only.
+    float (*dot_f32)(const float* a, const float* b, std::int64_t n) noexcept;
+
+    // out[j] = Σ_i a[i]·b[j][i] for j < 4: one row of weights against four tokens, each summed exactly as
+    // dot_f32 does, so that a token's result does not depend on its neighbours.
+    void (*dot_f32_x4)(const float* a, const float* const* b, std::int64_t n, float* out) noexcept;
+
+    // y[i] += s·x[i].
+    void (*axpy_f32)(float* y, float s, const float* x, std::int64_t n) noexcept;
+
+    // y[i] += s[j]·x[j][i] for j = 0, 1, 2, 3 in this order: bit for bit four calls of axpy_f32, with one
+    // pass over y.
+    void (*axpy_f32_x4)(float* y, const float* s, const float* const* x, std::int64_t n) noexcept;
+};
+
+// The table of the selected ISA (select_isa(), evaluated at the first call; may throw what that throws).
+const Kernels& kernels();
+
+// The table of one ISA, for tests and benchmarks; the CPU must have it.
+const Kernels& kernels(Isa isa) noexcept;
+
+}  // namespace greenroom::cpu

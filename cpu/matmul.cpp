@@ -1,0 +1,49 @@
+#include "cpu/matmul.h"
+
+#include "cpu/row_tile.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace greenroom::cpu {
+
+void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
+    const quant::DecodeFn decode = quant::find_decoder(table.type);
+    for (std::size_t t = 0; t < ids.size(); ++t)
+        decode(table.row(ids[t]), out.row(static_cast<std::int64_t>(t)), table.row_values());
+}
+
+void matmul(ThreadTeam& team, const Scratch& scratch, MatrixView out, const TensorView& w,
+            ConstMatrixView x) {
+    assert(x.n_cols == w.row_values() && out.n_cols == w.shape[1] && out.n_rows == x.n_rows);
+    assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
+    const Kernels& k = kernels();
+    team.parallel_for(w.shape[1], kTileRows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+        const RowTile tile(k, w, first, last, scratch.of(thread));
+        tile.multiply(
+            x.n_rows, [&](std::int64_t t) { return x.row(t); },
+            [&](std::int64_t t, int r, float dot) { out.row(t)[first + r] = dot; });
+    });
+}
+
+void matmul_heads(ThreadTeam& team, const Scratch& scratch, MatrixView out, std::int64_t out_stride,
+                  const TensorView& w, ConstMatrixView x, std::int64_t x_stride) {
+    const std::int64_t n_heads = w.shape[2];
+    const std::int64_t n_out = w.shape[1];
+    assert(x.n_cols >= (n_heads - 1) * x_stride + w.row_values() &&
+           out.n_cols >= (n_heads - 1) * out_stride + n_out);
+    assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
+    const Kernels& k = kernels();
+    const std::int64_t tiles_per_head = (n_out + kTileRows - 1) / kTileRows;
+    team.parallel_for(n_heads * tiles_per_head, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
+        const std::int64_t head = item / tiles_per_head;
+        const std::int64_t first = item % tiles_per_head * kTileRows;
+        const RowTile tile(k, w.matrix(head), first, std::min<std::int64_t>(first + kTileRows, n_out),
+                           scratch.of(thread));
+        tile.multiply(
+            x.n_rows, [&](std::int64_t t) { return x.row(t) + head * x_stride; },
+            [&](std::int64_t t, int r, float dot) { out.row(t)[head * out_stride + first + r] = dot; });
+    });
+}
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,73 @@
+#pragma once
+
+// cpu::Ops: the operations of a forward pass on the CPU. Satisfies runtime/ops_concept.h, where each
+// operation is described; the work is in the files named below. Every call returns when its result is there.
+
+#include "cpu/attention.h"
+#include "cpu/buffer.h"
+#include "cpu/elementwise.h"
+#include "cpu/matmul.h"
+#include "cpu/parallel.h"
+#include "cpu/router.h"
+
+#include <cstdint>
+#include <span>
+
+namespace greenroom::cpu {
+
+class Ops {
+  public:
+    using Buffer = cpu::Buffer;
+
+    // The team must outlive the Ops. scratch_floats: per thread, see scratch_floats_needed().
+    Ops(ThreadTeam& team, std::int64_t scratch_floats) : team_(team), scratch_(team.size(), scratch_floats) {}
+
+    // What the operations need per thread for rows of up to max_row values, max_experts experts and a
+    // context.
+    static std::int64_t scratch_floats_needed(std::int64_t max_row, std::int64_t max_experts,
+                                              std::int64_t context_tokens) noexcept;
+
+    ThreadTeam& team() noexcept { return team_; }
+    const Scratch& scratch() const noexcept { return scratch_; }
+
+    Buffer allocate(std::int64_t n_floats) { return Buffer(n_floats); }
+
+    void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
+        cpu::embed(out, table, ids);
+    }
+    void rms_norm(MatrixView out, ConstMatrixView x, std::span<const float> weight, float eps) {
+        cpu::rms_norm(team_, out, x, weight.data(), eps);
+    }
+    void matmul(MatrixView out, const TensorView& w, ConstMatrixView x) {
+        cpu::matmul(team_, scratch_, out, w, x);
+    }
+    void matmul_heads(MatrixView out, std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
+                      std::int64_t x_stride) {
+        cpu::matmul_heads(team_, scratch_, out, out_stride, w, x, x_stride);
+    }
+    void rope_angles(MatrixView out, std::span<const std::int32_t> positions,
+                     std::span<const float> frequencies, float magnitude) noexcept {
+        cpu::rope_angles(out, positions, frequencies, magnitude);
+    }
+    void rope(MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride, int n_heads,
+              ConstMatrixView angles, RopePairing pairing) {
+        cpu::rope(team_, out, out_stride, x, x_stride, n_heads, angles, pairing);
+    }
+    void mla_attention(MatrixView out, ConstMatrixView q, ConstMatrixView cache, std::int64_t first_position,
+                       const MlaShape& shape) {
+        cpu::mla_attention(team_, scratch_, out, q, cache, first_position, shape);
+    }
+    void swiglu(MatrixView gate, ConstMatrixView up) { cpu::swiglu(team_, gate, up); }
+    void add(MatrixView x, ConstMatrixView y) { cpu::add(team_, x, y); }
+    void copy(MatrixView to, ConstMatrixView from) noexcept { cpu::copy(to, from); }
+    void route(std::span<std::int32_t> experts, std::span<float> weights, ConstMatrixView logits,
+               std::span<const float> bias, const RouterRule& rule) {
+        cpu::route(team_, scratch_, experts, weights, logits, bias, rule);
+    }
+
+  private:
+    ThreadTeam& team_;
+    Scratch scratch_;
+};
+
+}  // namespace greenroom::cpu

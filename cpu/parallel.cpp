@@ -1,0 +1,129 @@
+#include "cpu/parallel.h"
+
+#include "cpu/topology.h"
+#include "quant/base/error.h"
+
+#include <algorithm>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr std::uint64_t kRangeMask = 0xffffffffU;
+constexpr std::uint64_t kClosed = kRangeMask;  // as range number: nothing to hand out
+
+// How often a thread looks again before it sleeps or yields: some 50 µs, longer than the gap between two
+// regions.
+constexpr int kSpins = 1000;
+
+void pause_cpu() noexcept {
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadTeam::ThreadTeam(int n_threads) : ticket_(kClosed) {
+    if (n_threads <= 0) n_threads = default_thread_count();
+    for (int thread = 1; thread < n_threads; ++thread)
+        workers_.emplace_back([this, thread]() noexcept { serve(thread); });
+}
+
+ThreadTeam::~ThreadTeam() {
+    stopping_.store(true, std::memory_order_relaxed);
+    n_regions_.fetch_add(1);  // carries stopping_ to the workers' load in await_region()
+    n_regions_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, const void* task, Call call) {
+    GR_CHECK(grain > 0 && n_items >= 0);
+    const std::int64_t n_ranges = (n_items + grain - 1) / grain;
+    GR_CHECK(n_ranges < static_cast<std::int64_t>(kClosed));
+    if (n_ranges <= 1 || workers_.empty()) {
+        for (std::int64_t first = 0; first < n_items; first += grain)
+            call(task, first, std::min(first + grain, n_items), 0);
+        return;
+    }
+
+    // The ticket is closed, so nobody claims anything while these change.
+    task_.store(task, std::memory_order_release);
+    call_.store(call, std::memory_order_release);
+    n_items_.store(n_items, std::memory_order_release);
+    grain_.store(grain, std::memory_order_release);
+    n_done_.store(0, std::memory_order_relaxed);
+    failed_.store(false, std::memory_order_relaxed);
+    const std::uint64_t region = n_regions_.load(std::memory_order_relaxed) + std::uint64_t{1};
+    ticket_.store(region << 32, std::memory_order_release);  // pairs with the loads in work()
+    // Both sequentially consistent, as are those in await_region(): either the worker sees the new region
+    // before it sleeps or it is seen to be asleep here.
+    n_regions_.fetch_add(1);
+    if (n_asleep_.load() > 0) n_regions_.notify_all();
+
+    work(0);
+    // What others have begun is waited for, not the others themselves. Pairs with the release in work().
+    for (int spins = 0; n_done_.load(std::memory_order_acquire) < n_ranges; ++spins) {
+        if (spins < kSpins)
+            pause_cpu();
+        else
+            std::this_thread::yield();
+    }
+    ticket_.store(kClosed, std::memory_order_release);
+    if (failed_.load(std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+// Claims ranges of the region in hand until there are none left.
+//
+// A worker may look at the ticket, be put to sleep by the scheduler, and go on when the region is over and
+// the next one is being written. It then claims nothing: a claim succeeds only if the ticket is still what
+// the worker has looked at, and since the ticket is closed before the members are rewritten, whoever has read
+// a new member finds another ticket.
+void ThreadTeam::work(int thread) noexcept {
+    std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    for (;;) {
+        const auto range = static_cast<std::int64_t>(ticket & kRangeMask);
+        const void* task = task_.load(std::memory_order_acquire);
+        const Call call = call_.load(std::memory_order_acquire);
+        const std::int64_t n_items = n_items_.load(std::memory_order_acquire);
+        const std::int64_t grain = grain_.load(std::memory_order_acquire);
+        if (range == static_cast<std::int64_t>(kClosed) || range * grain >= n_items) return;
+        if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+        try {
+            if (!failed_.load(std::memory_order_relaxed))
+                call(task, range * grain, std::min((range + 1) * grain, n_items), thread);
+        } catch (...) {
+            if (!failed_.exchange(true)) error_ = std::current_exception();
+        }
+        n_done_.fetch_add(1, std::memory_order_release);
+        ++ticket;
+    }
+}
+
+// A worker's life.
+void ThreadTeam::serve(int thread) noexcept {
+    std::uint32_t seen = 0;
+    for (;;) {
+        seen = await_region(seen);
+        if (stopping_.load(std::memory_order_relaxed)) return;
+        work(thread);
+    }
+}
+
+// Returns the number of regions so far once it is not `seen`: spins a little, then sleeps.
+std::uint32_t ThreadTeam::await_region(std::uint32_t seen) noexcept {
+    for (int spins = 0; spins < kSpins; ++spins) {
+        if (const std::uint32_t now = n_regions_.load(); now != seen) return now;
+        pause_cpu();
+    }
+    n_asleep_.fetch_add(1);
+    n_regions_.wait(seen);
+    n_asleep_.fetch_sub(1);
+    return n_regions_.load();
+}
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,70 @@
+#pragma once
+
+// ThreadTeam: the CPU threads of one engine and the one way to use them, parallel_for(). The caller's thread
+// takes part, so a team of n has n - 1 threads of its own, which live as long as the team: they spin briefly
+// for the next work, since a forward pass has some twenty pieces of it per layer, and sleep when none comes.
+//
+// Why not OpenMP: its parallel regions end with a barrier of all threads. Where a core is taken by another
+// program, every region then waits for the scheduler to bring that thread back, even when nothing was left
+// for it to do. Here a region ends when its work is done; a thread that comes late finds nothing and is not
+// waited for. docs/performance.md has the figures.
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <thread>
+#include <vector>
+
+namespace greenroom::cpu {
+
+class ThreadTeam {
+  public:
+    // n_threads >= 1; 0 takes default_thread_count().
+    explicit ThreadTeam(int n_threads);
+    ~ThreadTeam();
+    ThreadTeam(const ThreadTeam&) = delete;
+    ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+    int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+    // Calls task(first, last, thread) for disjoint ranges of at most `grain` items that cover [0, n_items),
+    // each on one thread, 0 <= thread < size(). Ranges are handed out as threads become free, so which thread
+    // gets what is not fixed: results must not depend on it. Returns when all are done. An exception of a
+    // task is rethrown here (one of them, if there are several); ranges that are not begun are then skipped.
+    // One call at a time per team; not from within a task.
+    template <class Task>
+    void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task) {
+        run(n_items, grain, &task, [](const void* t, std::int64_t first, std::int64_t last, int thread) {
+            (*static_cast<const Task*>(t))(first, last, thread);
+        });
+    }
+
+  private:
+    using Call = void (*)(const void* task, std::int64_t first, std::int64_t last, int thread);
+
+    void run(std::int64_t n_items, std::int64_t grain, const void* task, Call call);
+    void work(int thread) noexcept;
+    void serve(int thread) noexcept;
+    std::uint32_t await_region(std::uint32_t seen) noexcept;
+
+    // The region in hand. Written by run() while the ticket is closed, read by workers, who may come late:
+    // see work().
+    std::atomic<const void*> task_{nullptr};
+    std::atomic<Call> call_{nullptr};
+    std::atomic<std::int64_t> n_items_{0};
+    std::atomic<std::int64_t> grain_{1};
+
+    // Number of the region (high half) and of the next range to hand out (low half); kClosed between regions.
+    alignas(64) std::atomic<std::uint64_t> ticket_;
+    alignas(64) std::atomic<std::int64_t> n_done_{0};      // ranges finished
+    alignas(64) std::atomic<std::uint32_t> n_regions_{0};  // what sleeping workers watch
+    std::atomic<int> n_asleep_{0};
+    std::atomic<bool> failed_{false};
+    std::atomic<bool> stopping_{false};
+    std::exception_ptr
+        error_;  // written by the thread that sets failed_ first, read when all ranges are done
+
+    std::vector<std::thread> workers_;
+};
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,233 @@
+#pragma once
+
+// Forward: the passage of a batch of tokens through a model, written once against the Ops concept and driven
+// by the ModelSpec. Resident operations go to the Ops, routed experts to the ExpertScheduler.
+//
+// One per session, on the thread that evaluates; spec, weights, ops and experts must outlive it. Activations
+// are reserved by the constructor (working_floats says how many); run() and head() allocate nothing.
+
+#include "quant/base/error.h"
+#include "runtime/kv_cache.h"
+#include "runtime/model_spec.h"
+#include "runtime/observer.h"
+#include "runtime/ops_concept.h"
+#include "runtime/scheduler.h"
+#include "runtime/weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace greenroom::runtime {
+
+// Widths (floats per token) of the activations that Forward keeps.
+struct ForwardWidths {
+    std::int64_t model = 0;          // residual stream; also normed input and attention output
+    std::int64_t query_rank = 0;     // compressed query
+    std::int64_t query = 0;          // n_heads · (nope + rope)
+    std::int64_t kv_row = 0;         // one layer's new cache row
+    std::int64_t latent_query = 0;   // n_heads · (latent + rope)
+    std::int64_t latent_result = 0;  // n_heads · latent
+    std::int64_t value = 0;          // n_heads · value
+    std::int64_t angles = 0;         // rotary embedding
+    std::int64_t dense_d_ff = 0;     // gate and up of dense and shared networks
+    std::int64_t experts = 0;        // router logits
+
+    std::int64_t total() const noexcept {
+        return 3 * model + query_rank + query + kv_row + latent_query + latent_result + value + angles +
+               2 * dense_d_ff + experts;
+    }
+};
+
+inline ForwardWidths forward_widths(const ModelSpec& spec) noexcept {
+    const ModelExtent extent = extent_of(spec);
+    ForwardWidths w;
+    w.model = spec.d_model;
+    w.angles = spec.rope.n_dims;
+    w.dense_d_ff = extent.max_dense_d_ff;
+    w.experts = extent.max_experts;
+    const auto raise = [](std::int64_t& width, std::int64_t n) { width = std::max(width, n); };
+    for (const LayerSpec& layer : spec.layers) {
+        const auto& mla = std::get<MlaSpec>(layer.attention);
+        const std::int64_t n_heads = mla.n_heads;
+        raise(w.query_rank, mla.q_rank);
+        raise(w.query, n_heads * (mla.nope_dim + mla.rope_dim));
+        raise(w.kv_row, mla.latent_dim + mla.rope_dim);
+        raise(w.latent_query, n_heads * (mla.latent_dim + mla.rope_dim));
+        raise(w.latent_result, n_heads * mla.latent_dim);
+        raise(w.value, n_heads * mla.value_dim);
+    }
+    return w;
+}
+
+template <Ops T>
+class Forward {
+  public:
+    Forward(const ModelSpec& spec, const Weights& weights, T& ops, ExpertScheduler& experts,
+            std::int64_t batch_tokens)
+        : spec_(spec), weights_(weights), ops_(ops), experts_(experts), batch_tokens_(batch_tokens) {
+        const ForwardWidths w = forward_widths(spec);
+        hidden_ = ops.allocate(batch_tokens * w.model);
+        normed_ = ops.allocate(batch_tokens * w.model);
+        block_out_ = ops.allocate(batch_tokens * w.model);
+        query_rank_ = ops.allocate(batch_tokens * w.query_rank);
+        query_ = ops.allocate(batch_tokens * w.query);
+        kv_row_ = ops.allocate(batch_tokens * w.kv_row);
+        latent_query_ = ops.allocate(batch_tokens * w.latent_query);
+        latent_result_ = ops.allocate(batch_tokens * w.latent_result);
+        value_ = ops.allocate(batch_tokens * w.value);
+        angles_ = ops.allocate(batch_tokens * w.angles);
+        gate_ = ops.allocate(batch_tokens * w.dense_d_ff);
+        up_ = ops.allocate(batch_tokens * w.dense_d_ff);
+        router_logits_ = ops.allocate(batch_tokens * w.experts);
+        const auto n_calls = static_cast<std::size_t>(batch_tokens * extent_of(spec).max_top_k);
+        expert_ids_.resize(n_calls);
+        expert_factors_.resize(n_calls);
+        positions_.resize(static_cast<std::size_t>(batch_tokens));
+    }
+
+    static std::int64_t working_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
+        return batch_tokens * forward_widths(spec).total();
+    }
+
+    // Takes the tokens, at most batch_tokens, through all layers, filling the cache from first_position on.
+    // Returns false when `cancelled` (may be nullptr) was found set between two layers: the cache rows are
+    // then not to be used.
+    bool run(std::span<const std::int32_t> tokens, std::int64_t first_position, KvCache<T>& cache,
+             ForwardObserver* observer, const std::atomic<bool>* cancelled) {
+        GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
+        n_tokens_ = static_cast<std::int64_t>(tokens.size());
+        for (std::size_t t = 0; t < tokens.size(); ++t)
+            positions_[t] = static_cast<std::int32_t>(first_position) + static_cast<std::int32_t>(t);
+        ops_.rope_angles(view(angles_, spec_.rope.n_dims), std::span(positions_).first(tokens.size()),
+                         spec_.rope.frequencies, spec_.rope.magnitude);
+
+        const MatrixView hidden = view(hidden_, spec_.d_model);
+        ops_.embed(hidden, weights_.token_embedding, tokens);
+        if (observer != nullptr) observer->on_hidden(-1, first_position, hidden);
+        for (int i = 0; i < spec_.n_layers(); ++i) {
+            if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
+            run_layer(i, hidden, first_position, cache, observer);
+            if (observer != nullptr) observer->on_hidden(i, first_position, hidden);
+        }
+        return true;
+    }
+
+    // logits[r] of the tokens first_row + r of the last run(). logits: [n rows, n_vocab].
+    void head(MatrixView logits, std::int64_t first_row) {
+        const ConstMatrixView hidden = view(hidden_, spec_.d_model).rows(first_row, logits.n_rows);
+        const MatrixView normed = view(normed_, spec_.d_model).rows(first_row, logits.n_rows);
+        ops_.rms_norm(normed, hidden, weights_.output_norm, spec_.norm_eps);
+        ops_.matmul(logits, weights_.output, normed);
+    }
+
+  private:
+    using Buffer = typename T::Buffer;
+
+    // This batch's rows of a buffer, n_cols wide.
+    MatrixView view(const Buffer& buffer, std::int64_t n_cols) const noexcept {
+        return {buffer.data(), n_tokens_, n_cols, n_cols};
+    }
+
+    void run_layer(int i, MatrixView hidden, std::int64_t first_position, KvCache<T>& cache,
+                   ForwardObserver* observer) {
+        const LayerSpec& layer = spec_.layers[static_cast<std::size_t>(i)];
+        const LayerWeights& w = weights_.layers[static_cast<std::size_t>(i)];
+        const MatrixView normed = view(normed_, spec_.d_model);
+
+        ops_.rms_norm(normed, hidden, w.attention_norm, spec_.norm_eps);
+        attend(hidden, normed, std::get<MlaSpec>(layer.attention), std::get<MlaWeights>(w.attention),
+               cache.layer(i), first_position);
+
+        ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
+        if (const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn))
+            add_experts(i, hidden, normed, *moe, std::get<MoeFfnWeights>(w.ffn), first_position, observer);
+        else
+            add_dense(hidden, normed, std::get<DenseFfnWeights>(w.ffn));
+    }
+
+    // hidden += attention(normed).  Multi-head latent attention, absorbed: the query goes to latent space
+    // through k_b and meets the cached latents there; what is found comes back through v_b.
+    void attend(MatrixView hidden, ConstMatrixView normed, const MlaSpec& mla, const MlaWeights& w,
+                MatrixView cache, std::int64_t first_position) {
+        const std::int64_t head_dim = mla.nope_dim + mla.rope_dim;
+        const std::int64_t row_dim = mla.latent_dim + mla.rope_dim;
+        const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
+
+        const MatrixView query = view(query_, mla.n_heads * head_dim);
+        if (mla.q_rank > 0) {
+            const MatrixView compressed = view(query_rank_, mla.q_rank);
+            ops_.matmul(compressed, w.q_a, normed);
+            ops_.rms_norm(compressed, compressed, w.q_a_norm, spec_.norm_eps);
+            ops_.matmul(query, w.q_b, compressed);
+        } else {
+            ops_.matmul(query, w.q, normed);
+        }
+
+        const MatrixView row = view(kv_row_, row_dim);
+        const MatrixView latent = row.columns(0, mla.latent_dim);
+        const MatrixView key_rope = row.columns(mla.latent_dim, mla.rope_dim);
+        ops_.matmul(row, w.kv_a, normed);
+        ops_.rms_norm(latent, latent, w.kv_a_norm, spec_.norm_eps);
+        ops_.rope(key_rope, mla.rope_dim, key_rope, mla.rope_dim, 1, angles, spec_.rope.pairing);
+        ops_.copy(cache.rows(first_position, n_tokens_), row);
+
+        const MatrixView latent_query = view(latent_query_, mla.n_heads * row_dim);
+        const std::int64_t query_rest = query.n_cols - mla.nope_dim;
+        const std::int64_t latent_rest = latent_query.n_cols - mla.latent_dim;
+        ops_.matmul_heads(latent_query, row_dim, w.k_b, query, head_dim);
+        ops_.rope(latent_query.columns(mla.latent_dim, latent_rest), row_dim,
+                  query.columns(mla.nope_dim, query_rest), head_dim, mla.n_heads, angles, spec_.rope.pairing);
+
+        const MatrixView latent_result = view(latent_result_, mla.n_heads * mla.latent_dim);
+        const MatrixView value = view(value_, mla.n_heads * mla.value_dim);
+        const MatrixView out = view(block_out_, spec_.d_model);
+        ops_.mla_attention(latent_result, latent_query, cache, first_position, mla.shape());
+        ops_.matmul_heads(value, mla.value_dim, w.v_b, latent_result, mla.latent_dim);
+        ops_.matmul(out, w.output, value);
+        ops_.add(hidden, out);
+    }
+
+    // hidden += down · (silu(gate · normed) ∘ (up · normed)).
+    void add_dense(MatrixView hidden, ConstMatrixView normed, const DenseFfnWeights& w) {
+        const MatrixView gate = view(gate_, w.gate.shape[1]);
+        const MatrixView up = view(up_, w.up.shape[1]);
+        const MatrixView out = view(block_out_, spec_.d_model);
+        ops_.matmul(gate, w.gate, normed);
+        ops_.matmul(up, w.up, normed);
+        ops_.swiglu(gate, up);
+        ops_.matmul(out, w.down, gate);
+        ops_.add(hidden, out);
+    }
+
+    // hidden += shared experts + routed experts of normed.
+    void add_experts(int i, MatrixView hidden, ConstMatrixView normed, const MoeFfnSpec& moe,
+                     const MoeFfnWeights& w, std::int64_t first_position, ForwardObserver* observer) {
+        const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe.router.top_k);
+        const std::span<std::int32_t> ids = std::span(expert_ids_).first(n_calls);
+        const std::span<float> factors = std::span(expert_factors_).first(n_calls);
+        const MatrixView logits = view(router_logits_, moe.router.n_experts);
+        ops_.matmul(logits, w.router, normed);
+        ops_.route(ids, factors, logits, w.selection_bias, moe.router);
+        if (observer != nullptr) observer->on_router(i, first_position, moe.router.top_k, ids, factors);
+        if (w.shared) add_dense(hidden, normed, *w.shared);
+        experts_.run(i, hidden, normed, ids, factors);
+    }
+
+    const ModelSpec& spec_;
+    const Weights& weights_;
+    T& ops_;
+    ExpertScheduler& experts_;
+    std::int64_t batch_tokens_;
+    std::int64_t n_tokens_ = 0;  // of the batch in hand
+    Buffer hidden_, normed_, block_out_;
+    Buffer query_rank_, query_, kv_row_, latent_query_, latent_result_, value_, angles_;
+    Buffer gate_, up_, router_logits_;
+    std::vector<std::int32_t> expert_ids_;
+    std::vector<float> expert_factors_;
+    std::vector<std::int32_t> positions_;
+};
+
+}  // namespace greenroom::runtime

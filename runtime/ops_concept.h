@@ -1,0 +1,41 @@
+#pragma once
+
+// The operations that a forward pass is made of, stated once. cpu::Ops and (where there is a GPU) gpu::Ops
+// satisfy it; a layer is written against it in forward.h and instantiated for each. The formulas stand at the
+// CPU's declarations (cpu/matmul.h, elementwise.h, attention.h, router.h).
+//
+// Matrices and tensors lie in memory that the Ops can work on. Calls may only enqueue: results are there once
+// the Ops' own way of waiting says so (on the CPU: at once). Outputs don't overlap inputs unless an operation
+// works in place.
+
+#include "quant/base/matrix_view.h"
+#include "quant/base/op_params.h"
+#include "quant/base/tensor_view.h"
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+
+namespace greenroom::runtime {
+
+template <class T>
+concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView& w,
+                       std::span<const std::int32_t> ids, std::span<const float> f,
+                       std::span<std::int32_t> chosen, std::span<float> weights, std::int64_t n, int heads,
+                       float number, RopePairing pairing, const MlaShape& mla, const RouterRule& rule) {
+    typename T::Buffer;                                       // owns float32 memory: data(), size()
+    { ops.allocate(n) } -> std::same_as<typename T::Buffer>;  // n floats
+    ops.embed(m, w, ids);                                     // out, table, ids
+    ops.rms_norm(m, c, f, number);                            // out, x, weight, eps; out may be x
+    ops.matmul(m, w, c);                                      // out, weight, x
+    ops.matmul_heads(m, n, w, c, n);          // out, its head stride, weights, x, its head stride
+    ops.rope_angles(m, ids, f, number);       // out, positions, frequencies, magnitude
+    ops.rope(m, n, c, n, heads, c, pairing);  // out, its head stride, x, its head stride, n_heads, angles
+    ops.mla_attention(m, c, c, n, mla);       // out, q, cache rows, first position, shape
+    ops.swiglu(m, c);                         // gate in place, up
+    ops.add(m, c);                            // x in place, y
+    ops.copy(m, c);                           // to, from
+    ops.route(chosen, weights, c, f, rule);   // experts, weights, logits, selection bias
+};
+
+}  // namespace greenroom::runtime

@@ -1,0 +1,154 @@
+#include "runtime/weights.h"
+
+#include "quant/base/error.h"
+#include "quant/decode.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+namespace greenroom::runtime {
+namespace {
+
+// Looks tensors up by name, checks them, and remembers which were asked for.
+class Binder {
+  public:
+    explicit Binder(const quant::Gguf& gguf) : gguf_(gguf) {}
+
+    bool has(const std::string& name) const { return gguf_.find_tensor(name) != nullptr; }
+
+    // shape in ggml's order: row length first.
+    TensorView matrix(const std::string& name, std::initializer_list<std::int64_t> shape) {
+        const TensorView view = find(name, shape);
+        if (!quant::type_info(view.type).decodable)
+            fail(ErrorKind::unsupported, "{}: tensor {}: type {} cannot be a weight matrix", gguf_.path(),
+                 name, quant::type_name(view.type));
+        return view;
+    }
+
+    std::vector<float> vector(const std::string& name, std::int64_t n) {
+        const TensorView view = find(name, {n});
+        if (view.type != quant::Type::F32)
+            fail(ErrorKind::unsupported, "{}: tensor {}: type {}, expected F32 for a norm or bias",
+                 gguf_.path(), name, quant::type_name(view.type));
+        std::vector<float> values(static_cast<std::size_t>(n));
+        quant::decode_row(view.type, view.data, values.data(), n);
+        return values;
+    }
+
+    // Refuses tensors that were not asked for; those of layers from n_layers on (multi-token prediction) are
+    // left alone.
+    void check_all_used(int n_layers) const {
+        for (const quant::GgufTensor& tensor : gguf_.tensors()) {
+            if (used_.contains(tensor.name) || layer_of(tensor.name) >= n_layers) continue;
+            fail(ErrorKind::unsupported,
+                 "{}: tensor {}: architecture {} as it is known here has no such tensor, and leaving it out "
+                 "could give "
+                 "wrong answers",
+                 gguf_.path(), tensor.name, gguf_.find_string("general.architecture").value_or("?"));
+        }
+    }
+
+  private:
+    // The number in "blk.N.", or -1.
+    static int layer_of(std::string_view name) {
+        constexpr std::string_view kPrefix = "blk.";
+        int layer = -1;
+        if (name.starts_with(kPrefix))
+            std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), layer);
+        return layer;
+    }
+
+    TensorView find(const std::string& name, std::initializer_list<std::int64_t> shape) {
+        const quant::GgufTensor* tensor = gguf_.find_tensor(name);
+        if (tensor == nullptr)
+            fail(ErrorKind::bad_input, "{}: tensor {}: missing; its metadata call for it{}", gguf_.path(),
+                 name,
+                 gguf_.tensors().empty() ? " (the file holds no tensors at all: a vocabulary file?)" : "");
+        std::array<std::int64_t, 4> expected{1, 1, 1, 1};
+        std::copy(shape.begin(), shape.end(), expected.begin());
+        if (tensor->view.shape != expected)
+            fail(ErrorKind::bad_input, "{}: tensor {}: shape [{}], expected [{}] from the metadata",
+                 gguf_.path(), name, fmt::join(tensor->view.shape, ", "), fmt::join(expected, ", "));
+        used_.insert(tensor->name);
+        return tensor->view;
+    }
+
+    const quant::Gguf& gguf_;
+    std::unordered_set<std::string_view> used_;
+};
+
+MlaWeights bind_mla(Binder& binder, const std::string& block, const MlaSpec& mla, std::int64_t d_model) {
+    MlaWeights w;
+    const std::int64_t query_dim = mla.n_heads * (mla.nope_dim + mla.rope_dim);
+    if (mla.q_rank > 0) {
+        w.q_a = binder.matrix(block + "attn_q_a.weight", {d_model, mla.q_rank});
+        w.q_a_norm = binder.vector(block + "attn_q_a_norm.weight", mla.q_rank);
+        w.q_b = binder.matrix(block + "attn_q_b.weight", {mla.q_rank, query_dim});
+    } else {
+        w.q = binder.matrix(block + "attn_q.weight", {d_model, query_dim});
+    }
+    w.kv_a = binder.matrix(block + "attn_kv_a_mqa.weight", {d_model, mla.latent_dim + mla.rope_dim});
+    w.kv_a_norm = binder.vector(block + "attn_kv_a_norm.weight", mla.latent_dim);
+    w.k_b = binder.matrix(block + "attn_k_b.weight", {mla.nope_dim, mla.latent_dim, mla.n_heads});
+    w.v_b = binder.matrix(block + "attn_v_b.weight", {mla.latent_dim, mla.value_dim, mla.n_heads});
+    w.output =
+        binder.matrix(block + "attn_output.weight", {std::int64_t{mla.n_heads} * mla.value_dim, d_model});
+    return w;
+}
+
+// suffix: "" for a dense layer, "_shexp" for shared experts.
+DenseFfnWeights bind_dense(Binder& binder, const std::string& block, const std::string& suffix,
+                           std::int64_t d_model, std::int64_t d_ff) {
+    return {binder.matrix(block + "ffn_gate" + suffix + ".weight", {d_model, d_ff}),
+            binder.matrix(block + "ffn_up" + suffix + ".weight", {d_model, d_ff}),
+            binder.matrix(block + "ffn_down" + suffix + ".weight", {d_ff, d_model})};
+}
+
+MoeFfnWeights bind_moe(Binder& binder, const std::string& block, const MoeFfnSpec& moe,
+                       std::int64_t d_model) {
+    MoeFfnWeights w;
+    const int n_experts = moe.router.n_experts;
+    w.router = binder.matrix(block + "ffn_gate_inp.weight", {d_model, n_experts});
+    if (moe.has_selection_bias) w.selection_bias = binder.vector(block + "exp_probs_b.bias", n_experts);
+    w.gate = binder.matrix(block + "ffn_gate_exps.weight", {d_model, moe.d_ff, n_experts});
+    w.up = binder.matrix(block + "ffn_up_exps.weight", {d_model, moe.d_ff, n_experts});
+    w.down = binder.matrix(block + "ffn_down_exps.weight", {moe.d_ff, d_model, n_experts});
+    if (moe.shared_d_ff > 0) w.shared = bind_dense(binder, block, "_shexp", d_model, moe.shared_d_ff);
+    return w;
+}
+
+}  // namespace
+
+Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
+    Binder binder(gguf);
+    Weights weights;
+    const std::int64_t d_model = spec.d_model;
+    weights.token_embedding = binder.matrix("token_embd.weight", {d_model, spec.n_vocab});
+    weights.output_norm = binder.vector("output_norm.weight", d_model);
+    weights.output = binder.has("output.weight") ? binder.matrix("output.weight", {d_model, spec.n_vocab})
+                                                 : weights.token_embedding;
+    for (int i = 0; i < spec.n_layers(); ++i) {
+        const LayerSpec& layer = spec.layers[static_cast<std::size_t>(i)];
+        const std::string block = fmt::format("blk.{}.", i);
+        LayerWeights w;
+        w.attention_norm = binder.vector(block + "attn_norm.weight", d_model);
+        w.attention = bind_mla(binder, block, std::get<MlaSpec>(layer.attention), d_model);
+        w.ffn_norm = binder.vector(block + "ffn_norm.weight", d_model);
+        if (const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn))
+            w.ffn = bind_moe(binder, block, *moe, d_model);
+        else
+            w.ffn = bind_dense(binder, block, "", d_model, std::get<DenseFfnSpec>(layer.ffn).d_ff);
+        weights.layers.push_back(std::move(w));
+    }
+    binder.check_all_used(spec.n_layers());
+    return weights;
+}
+
+}  // namespace greenroom::runtime

@@ -1,0 +1,72 @@
+#pragma once
+
+// Weights: where each tensor of a model is, by what it is for. Views into the mapped GGUF, checked against
+// the ModelSpec: name, shape and type. Norms and biases are copied to float32, since they are small and used
+// as they are.
+
+#include "quant/base/tensor_view.h"
+#include "quant/gguf.h"
+#include "runtime/model_spec.h"
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+namespace greenroom::runtime {
+
+// Shapes are [rows, row length], as a matrix that is multiplied from the left.
+struct MlaWeights {
+    // Either q [n_heads · (nope + rope), d_model], or the compressed pair q_a [q_rank, d_model] and
+    // q_b [n_heads · (nope + rope), q_rank] with a norm between them.
+    TensorView q;
+    TensorView q_a;
+    std::vector<float> q_a_norm;
+    TensorView q_b;
+    TensorView kv_a;               // [latent + rope, d_model]
+    std::vector<float> kv_a_norm;  // [latent]
+    TensorView k_b;                // per head [latent, nope]: takes a query into latent space
+    TensorView v_b;                // per head [value, latent]: takes a latent value out of it
+    TensorView output;             // [d_model, n_heads · value]
+};
+
+using AttentionWeights = std::variant<MlaWeights>;
+
+struct DenseFfnWeights {
+    TensorView gate;  // [d_ff, d_model]
+    TensorView up;    // [d_ff, d_model]
+    TensorView down;  // [d_model, d_ff]
+};
+
+struct MoeFfnWeights {
+    TensorView router;                  // [n_experts, d_model]
+    std::vector<float> selection_bias;  // [n_experts], or empty
+    // Stacks of n_experts matrices of the shapes of DenseFfnWeights.
+    TensorView gate;
+    TensorView up;
+    TensorView down;
+    std::optional<DenseFfnWeights> shared;
+};
+
+using FfnWeights = std::variant<DenseFfnWeights, MoeFfnWeights>;
+
+struct LayerWeights {
+    std::vector<float> attention_norm;  // [d_model]
+    AttentionWeights attention;
+    std::vector<float> ffn_norm;  // [d_model]
+    FfnWeights ffn;
+};
+
+struct Weights {
+    TensorView token_embedding;      // [n_vocab, d_model]
+    std::vector<float> output_norm;  // [d_model]
+    TensorView output;               // [n_vocab, d_model]; the embedding where the file has none (tied)
+    std::vector<LayerWeights> layers;
+};
+
+// Finds every tensor that the spec calls for. Error{bad_input} for a missing tensor or a wrong shape,
+// {unsupported} for a type that cannot be decoded and for a tensor that the spec has no use for: ignoring it
+// could mean a wrong answer.
+Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec);
+
+}  // namespace greenroom::runtime

@@ -1,0 +1,96 @@
+// Routed experts against the formula in double: experts without calls, all calls on one expert, one token.
+
+#include "cpu/expert_ffn.h"
+
+#include "cpu/row_tile.h"
+#include "tests/support/random_data.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr std::int64_t kModel = 24;
+constexpr std::int64_t kDff = 10;
+constexpr int kExperts = 4;
+constexpr int kTopK = 2;
+
+TensorView float_stack(const std::vector<float>& values, std::int64_t n_in, std::int64_t n_out) {
+    return {
+        quant::Type::F32, 3, {n_in, n_out, kExperts, 1}, reinterpret_cast<const std::byte*>(values.data())};
+}
+
+double dot(const float* a, const auto* b, std::int64_t n) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
+    return sum;
+}
+
+TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
+    const auto gate = test::random_floats(kExperts * kDff * kModel, 1, 0.3F);
+    const auto up = test::random_floats(kExperts * kDff * kModel, 2, 0.3F);
+    const auto down = test::random_floats(kExperts * kModel * kDff, 3, 0.3F);
+    const TensorView gates = float_stack(gate, kModel, kDff);
+    const TensorView ups = float_stack(up, kModel, kDff);
+    const TensorView downs = float_stack(down, kDff, kModel);
+    const std::vector<std::vector<std::int32_t>> choices = {
+        {3, 1},                    // one token
+        {0, 1, 0, 2, 0, 1, 0, 3},  // everybody wants expert 0
+        {2, 0, 0, 2, 2, 0},        // experts 1 and 3 are not called
+    };
+    for (const int n_threads : {1, 3})
+        for (const auto& experts : choices) {
+            ThreadTeam team(n_threads);
+            const Scratch scratch(team.size(), 2 * tile_floats(kModel));
+            const auto n_calls = static_cast<std::int64_t>(experts.size());
+            const std::int64_t n_tokens = n_calls / kTopK;
+            const auto x = test::random_floats(n_tokens * kModel, 4);
+            const auto factors = test::random_floats(n_calls, 5);
+
+            std::vector<std::vector<std::int32_t>> calls(kExperts);
+            for (std::size_t c = 0; c < experts.size(); ++c)
+                calls[static_cast<std::size_t>(experts[c])].push_back(static_cast<std::int32_t>(c));
+            std::vector<ExpertTask> tasks;
+            for (int e = 0; e < kExperts; ++e)
+                if (const auto& served = calls[static_cast<std::size_t>(e)]; !served.empty())
+                    tasks.push_back({gates.matrix(e), ups.matrix(e), downs.matrix(e), served});
+
+            std::vector<float> results(static_cast<std::size_t>(n_calls * kModel));
+            std::vector<float> hidden(static_cast<std::size_t>(n_calls * kDff));
+            std::vector<float> out(static_cast<std::size_t>(n_tokens * kModel), 1.0F);
+            run_experts(team, scratch, {results.data(), n_calls, kModel, kModel},
+                        {hidden.data(), n_calls, kDff, kDff}, {x.data(), n_tokens, kModel, kModel}, kTopK,
+                        tasks);
+            add_weighted(team, {out.data(), n_tokens, kModel, kModel},
+                         {results.data(), n_calls, kModel, kModel}, factors, kTopK);
+
+            for (std::int64_t t = 0; t < n_tokens; ++t) {
+                std::vector<double> expected(kModel, 1.0);
+                for (int k = 0; k < kTopK; ++k) {
+                    const auto call = static_cast<std::size_t>(t * kTopK + k);
+                    const std::int64_t e = experts[call];
+                    std::vector<double> h;
+                    for (std::int64_t r = 0; r < kDff; ++r) {
+                        const auto row = static_cast<std::size_t>((e * kDff + r) * kModel);
+                        const double g = dot(&x[static_cast<std::size_t>(t * kModel)], &gate[row], kModel);
+                        h.push_back(g / (1 + std::exp(-g)) *
+                                    dot(&x[static_cast<std::size_t>(t * kModel)], &up[row], kModel));
+                    }
+                    for (std::int64_t r = 0; r < kModel; ++r)
+                        expected[static_cast<std::size_t>(r)] +=
+                            factors[call] *
+                            dot(&down[static_cast<std::size_t>((e * kModel + r) * kDff)], h.data(), kDff);
+                }
+                for (std::int64_t r = 0; r < kModel; ++r)
+                    EXPECT_NEAR(out[static_cast<std::size_t>(t * kModel + r)],
+                                expected[static_cast<std::size_t>(r)],
+                                1e-5 * (1 + std::abs(expected[static_cast<std::size_t>(r)])));
+            }
+        }
+}
+
+}  // namespace
+}  // namespace greenroom::cpu

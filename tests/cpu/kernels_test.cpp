@@ -1,0 +1,91 @@
+// SIMD kernels against their scalar reference, on every ISA of this CPU and every awkward length.
+
+#include "cpu/kernels.h"
+#include "tests/support/random_data.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr std::int64_t kLongest = 300;
+
+// n · 2^-24 · Σ|a·b| bounds the rounding of any order of summation in float32.
+double tolerance(const float* a, const float* b, std::int64_t n) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += std::abs(static_cast<double>(a[i]) * b[i]);
+    return static_cast<double>(n + 1) * std::ldexp(sum, -24);
+}
+
+class KernelsOf : public testing::TestWithParam<Isa> {
+  protected:
+    const Kernels& k = kernels(GetParam());
+    const Kernels& reference = kernels(Isa::scalar);
+};
+
+TEST_P(KernelsOf, DotIsTheReferencesForEveryLengthAndAlignment) {
+    const auto a = test::random_floats(kLongest + 3, 1);
+    const auto b = test::random_floats(kLongest + 3, 2);
+    for (std::int64_t n = 0; n <= kLongest; ++n)
+        for (std::int64_t shift = 0; shift < 3; ++shift)
+            EXPECT_NEAR(k.dot_f32(&a[shift], &b[0], n), reference.dot_f32(&a[shift], &b[0], n),
+                        tolerance(&a[shift], &b[0], n))
+                << "n = " << n;
+}
+
+TEST_P(KernelsOf, DotOfFourIsBitForBitFourDots) {
+    const auto a = test::random_floats(kLongest, 3);
+    const auto b = test::random_floats(kVectors * kLongest, 4);
+    for (std::int64_t n = 0; n <= kLongest; ++n) {
+        const float* vectors[kVectors];
+        for (int j = 0; j < kVectors; ++j) vectors[j] = &b[static_cast<std::size_t>(j * kLongest)];
+        float dots[kVectors];
+        k.dot_f32_x4(a.data(), vectors, n, dots);
+        for (int j = 0; j < kVectors; ++j)
+            EXPECT_EQ(dots[j], k.dot_f32(a.data(), vectors[j], n)) << "n = " << n;
+    }
+}
+
+TEST_P(KernelsOf, AxpyIsTheReferencesAndStaysInItsRange) {
+    const auto x = test::random_floats(kLongest, 5);
+    const auto start = test::random_floats(kLongest + 1, 6);
+    for (std::int64_t n = 0; n <= kLongest; ++n) {
+        auto y = start;
+        auto expected = start;
+        k.axpy_f32(y.data(), 0.7F, x.data(), n);
+        reference.axpy_f32(expected.data(), 0.7F, x.data(), n);
+        for (std::int64_t i = 0; i <= kLongest; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            // One rounding less where product and sum are fused.
+            EXPECT_NEAR(y[at], expected[at],
+                        std::ldexp(std::abs(start[at]) + 1.4F * std::abs(x[at % x.size()]), -23))
+                << i;
+        }
+        EXPECT_EQ(y[static_cast<std::size_t>(n)], start[static_cast<std::size_t>(n)]) << "wrote past the end";
+    }
+}
+
+TEST_P(KernelsOf, AxpyOfFourIsBitForBitFourAxpys) {
+    const auto x = test::random_floats(kVectors * kLongest, 7);
+    const auto s = test::random_floats(kVectors, 8);
+    const auto start = test::random_floats(kLongest + 1, 9);
+    for (std::int64_t n = 0; n <= kLongest; ++n) {
+        const float* vectors[kVectors];
+        for (int j = 0; j < kVectors; ++j) vectors[j] = &x[static_cast<std::size_t>(j * kLongest)];
+        auto y = start;
+        auto expected = start;
+        k.axpy_f32_x4(y.data(), s.data(), vectors, n);
+        for (int j = 0; j < kVectors; ++j)
+            k.axpy_f32(expected.data(), s[static_cast<std::size_t>(j)], vectors[j], n);
+        EXPECT_EQ(y, expected) << "n = " << n;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, KernelsOf, testing::ValuesIn(available_isas()),
+                         [](const auto& param) { return std::string(isa_name(param.param)); });
+
+}  // namespace
+}  // namespace greenroom::cpu

@@ -1,0 +1,177 @@
+// greenroom run: continues a prompt, as text, on standard output.
+
+#include "runtime/engine.h"
+#include "runtime/generation.h"
+#include "tools/command.h"
+#include "tools/interrupt.h"
+#include "tools/options.h"
+#include "tools/printable.h"
+#include "tools/progress_bar.h"
+#include "tools/standard_streams.h"
+#include "tools/text_input.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace greenroom::tools {
+namespace {
+
+constexpr const char* kExamples =
+    R"(The answer, and nothing else, goes to standard output; figures go to standard error. Control tokens in the
+prompt (<|im_start|>) are read as such. Ctrl-C ends the answer, a second one the program.
+
+Examples:
+  greenroom run -m model.gguf -p "Once upon a time" -n 100
+  greenroom run -m model.gguf -f prompt.txt --temp 0 -q > answer.txt
+  greenroom run -m model.gguf -p "Q: Why?\nA:" --stop "\n" --seed 7
+  git diff | greenroom run -m model.gguf -f - -n 200)";
+
+std::string_view finish_text(runtime::Finish finish) {
+    switch (finish) {
+        case runtime::Finish::end_of_generation:
+            return "the model ended the answer";
+        case runtime::Finish::stop_text:
+            return "stop text";
+        case runtime::Finish::max_tokens:
+            return "limit of -n";
+        case runtime::Finish::context_full:
+            return "context full (-c)";
+        case runtime::Finish::cancelled:
+            return "interrupted";
+    }
+    return "";
+}
+
+std::string speed_text(std::int64_t n_tokens, double seconds) {
+    return n_tokens > 0 && seconds > 0
+               ? fmt::format(" ({:.1f} tok/s)", static_cast<double>(n_tokens) / seconds)
+               : "";
+}
+
+std::int64_t peak_resident_bytes() {
+    struct rusage usage {};
+    return ::getrusage(RUSAGE_SELF, &usage) == 0 ? std::int64_t{usage.ru_maxrss} * 1024 : 0;
+}
+
+class RunCommand : public Command {
+  public:
+    explicit RunCommand(CLI::App& program)
+        : Command(*program.add_subcommand("run", "Continue a prompt")), input_(app_, "The prompt") {
+        app_.footer(kExamples);
+        add_model_option(app_, model_path_);
+        app_.add_option("-n,--predict,--n-predict", options_.max_tokens,
+                        "Most tokens to generate; -1: until the model ends or the context is full")
+            ->check(whole_number(-1, kMaxTokens))
+            ->type_name("N")
+            ->capture_default_str();
+        app_.add_option("--stop,-r,--reverse-prompt", options_.stop,
+                        "End the answer before this text. May be repeated")
+            ->allow_extra_args(false)
+            ->type_name("TEXT");
+        app_.add_flag("--ignore-eos", options_.ignore_end_of_generation,
+                      "Never choose a token that ends the answer");
+        app_.add_flag("--special", options_.show_control_tokens, "Show control tokens in the answer");
+        app_.add_flag("--display-prompt", display_prompt_, "Print the prompt before the answer");
+        app_.add_flag("--no-display-prompt")->group("");  // llama.cpp's name for what is the default here
+        app_.add_flag("-q,--quiet", quiet_, "No figures after the answer");
+        app_.add_option("-c,--ctx-size", session_options_.context_tokens,
+                        "Tokens that the context holds; 0: what the prompt and -n need, at least 4096")
+            ->check(whole_number(0, kMaxTokens))
+            ->type_name("N")
+            ->capture_default_str();
+        add_batch_option(app_, session_options_.batch_tokens);
+        add_threads_option(app_, n_threads_);
+        add_sampling_options(app_, sampler_options_);
+    }
+
+    int run() override {
+        input_.require();
+        if (input_.escapes())
+            for (std::string& stop : options_.stop) stop = unescape(stop);
+        const std::string prompt = input_.prompt();
+
+        ProgressBar bar;
+        const auto engine =
+            runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
+        const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
+        if (options_.ignore_end_of_generation) ban_end_of_generation(engine->tokenizer());
+        runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
+        session_options_.context_tokens =
+            choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
+        runtime::Session session(*engine, session_options_);
+
+        options_.progress = bar.reporter();
+        options_.cancelled = &catch_interrupt();
+        char last = '\n';
+        const auto print = [&bar, &last](std::string_view text) {
+            if (text.empty()) return;
+            bar.clear();
+            write_output(text);
+            last = text.back();
+        };
+        if (display_prompt_) print(prompt);
+        const runtime::GenerationResult result =
+            runtime::generate(session, engine->tokenizer(), sampler, tokens, options_, print);
+        bar.clear();
+        // The shell's prompt should not stick to the answer; a file gets the answer alone.
+        if (last != '\n' && output_is_terminal()) write_output("\n");
+        if (!quiet_) print_figures(*engine, session, result, sampler.seed());
+        return kExitOk;
+    }
+
+  private:
+    std::vector<text::TokenId> encode(const text::Tokenizer& tokenizer, const std::string& prompt) const {
+        std::vector<text::TokenId> tokens = tokenizer.encode(
+            prompt, {.special = text::SpecialTokens::parse, .add_bos_eos = text::AddBosEos::as_metadata});
+        // A text that is to be continued does not end.
+        if (tokenizer.adds_eos() && !tokens.empty()) tokens.pop_back();
+        if (tokens.empty())
+            bad_usage("--prompt", "the prompt is empty, and this model needs at least one token");
+        return tokens;
+    }
+
+    void ban_end_of_generation(const text::Tokenizer& tokenizer) {
+        for (text::TokenId id = 0; id < tokenizer.size(); ++id)
+            if (tokenizer.is_end_of_generation(id))
+                sampler_options_.logit_bias.push_back({id, -std::numeric_limits<float>::infinity()});
+    }
+
+    std::int64_t choose_context(const runtime::ModelSpec& spec, std::int64_t n_prompt) const {
+        if (session_options_.context_tokens > 0) return session_options_.context_tokens;
+        constexpr std::int64_t kLeast = runtime::kDefaultContextTokens;
+        const std::int64_t n_answer = options_.max_tokens < 0 ? kLeast : options_.max_tokens;
+        return std::min(std::max(n_prompt + n_answer, kLeast), spec.context_length);
+    }
+
+    static void print_figures(const runtime::Engine& engine, const runtime::Session& session,
+                              const runtime::GenerationResult& result, std::uint64_t seed) {
+        // The first generated token comes from the prompt's logits; the others took a step each.
+        write_error(
+            fmt::format("prompt {} tokens{} | generated {} tokens{} | weights {} mapped, KV cache {}, "
+                        "working {}, peak RSS {} | "
+                        "seed {} | ended by: {}\n",
+                        result.n_prompt_tokens, speed_text(result.n_prompt_tokens, result.prefill_s),
+                        result.n_generated, speed_text(result.n_generated - 1, result.decode_s),
+                        human_bytes(static_cast<std::int64_t>(engine.file().file_bytes())),
+                        human_bytes(session.kv_cache_bytes()), human_bytes(session.working_bytes()),
+                        human_bytes(peak_resident_bytes()), seed, finish_text(result.finish)));
+    }
+
+    TextInput input_;
+    std::string model_path_;
+    int n_threads_ = 0;
+    bool display_prompt_ = false;
+    bool quiet_ = false;
+    runtime::GenerationOptions options_;
+    runtime::SessionOptions session_options_;
+    runtime::SamplerOptions sampler_options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_run_command(CLI::App& program) { return std::make_unique<RunCommand>(program); }
+
+}  // namespace greenroom::tools

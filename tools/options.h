@@ -1,0 +1,41 @@
+#pragma once
+
+// The groups of flags that several commands share, and the checks of their values. Names and defaults are
+// those of llama.cpp where it has the flag.
+//
+// The variables that flags are bound to must live until the command line is parsed.
+
+#include "runtime/sampler.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace greenroom::tools {
+
+// -m FILE
+void add_model_option(CLI::App& app, std::string& path);
+
+// -t N; 0 is one per physical core
+void add_threads_option(CLI::App& app, int& n_threads);
+
+// -b N
+void add_batch_option(CLI::App& app, std::int64_t& batch_tokens);
+
+// --temp, --top-k, --seed and so on
+void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options);
+
+// Accepts a whole number from least to most, and nothing else.
+CLI::Validator whole_number(std::int64_t least, std::int64_t most);
+
+// Accepts a number from least to most; never NaN.
+CLI::Validator number(double least, double most);
+
+// The largest number of tokens that a flag takes: far above every model, far below every overflow.
+inline constexpr std::int64_t kMaxTokens = 1'000'000'000;
+
+// A mistake in the command line that no check of a single flag can find: exit code 2.
+[[noreturn]] void bad_usage(const std::string& flag, const std::string& message);
+
+}  // namespace greenroom::tools
