@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <system_error>
 
@@ -193,7 +194,8 @@ std::vector<std::byte> GgufWriter::serialize() const {
 
 void GgufWriter::write(const std::string& path) const {
     const auto give_up = [&path](int error) {
-        std::remove(path.c_str());
+        std::error_code ignored;
+        if (std::filesystem::is_regular_file(path, ignored)) std::filesystem::remove(path, ignored);
         fail(ErrorKind::io, "{}: cannot write: {}", path, std::generic_category().message(error));
     };
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wb"), &std::fclose);

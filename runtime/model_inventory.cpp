@@ -172,8 +172,10 @@ class Count {
 
     void finish_types() {
         for (const auto& [type, share] : types_) inventory_.types.push_back(share);
-        std::stable_sort(inventory_.types.begin(), inventory_.types.end(),
-                         [](const TypeShare& a, const TypeShare& b) { return a.bytes > b.bytes; });
+        std::sort(inventory_.types.begin(), inventory_.types.end(),
+                  [](const TypeShare& a, const TypeShare& b) {
+                      return a.bytes != b.bytes ? a.bytes > b.bytes : a.type < b.type;
+                  });
     }
 
     const quant::Gguf& gguf_;

@@ -8,9 +8,13 @@ namespace {
 
 std::atomic<std::int64_t> g_allocations{0};
 
-void* allocate(std::size_t bytes) {
+void* allocate_or_null(std::size_t bytes) noexcept {
     g_allocations.fetch_add(1, std::memory_order_relaxed);
-    if (void* memory = std::malloc(bytes != 0 ? bytes : 1)) return memory;
+    return std::malloc(bytes != 0 ? bytes : 1);
+}
+
+void* allocate(std::size_t bytes) {
+    if (void* memory = allocate_or_null(bytes)) return memory;
     throw std::bad_alloc();
 }
 
@@ -18,6 +22,8 @@ void* allocate(std::size_t bytes) {
 
 void* operator new(std::size_t bytes) { return allocate(bytes); }
 void* operator new[](std::size_t bytes) { return allocate(bytes); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
