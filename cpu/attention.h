@@ -8,6 +8,7 @@
 #include "quant/base/op_params.h"
 
 #include <cstdint>
+#include <span>
 
 namespace greenroom::cpu {
 
@@ -21,5 +22,16 @@ namespace greenroom::cpu {
 // The order of summation is that of the positions: the same for any batching and number of threads.
 void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
                    ConstMatrixView cache, std::int64_t first_position, const MlaShape& shape);
+
+// Attention with grouped queries: head h reads key and value of kv head h / (n_heads / n_kv_heads).
+//   score[s] = scale · q[t][h] · key[s],  shape.first_visible(p) <= s <= p = first_position + t
+//   out[t][h] = Σ_s e^score[s] · value[s] / (Σ_s e^score[s] + e^sinks[h])
+// The last term is there only if sinks (n_heads values, or empty) are given: a place for attention to go to
+// that adds nothing (gpt-oss; Xiao et al. 2023, arXiv:2309.17453). q: [n_tokens, n_heads · head_dim]; cache:
+// rows of keys and values, those up to the last position filled; out: [n_tokens, n_heads · value_dim].
+// Scratch and order of summation as above.
+void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
+                   ConstMatrixView cache, std::int64_t first_position, const GqaShape& shape,
+                   std::span<const float> sinks);
 
 }  // namespace greenroom::cpu

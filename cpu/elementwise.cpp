@@ -28,8 +28,10 @@ void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* 
                                   sum += static_cast<double>(in[i]) * static_cast<double>(in[i]);
                               const auto mean = static_cast<float>(sum / static_cast<double>(x.n_cols));
                               const float factor = 1.0F / std::sqrt(mean + eps);
-                              for (std::int64_t i = 0; i < x.n_cols; ++i)
-                                  out.row(t)[i] = in[i] * factor * weight[i];
+                              float* to = out.row(t);
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) to[i] = in[i] * factor;
+                              if (weight == nullptr) continue;
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) to[i] *= weight[i];
                           }
                       });
 }
@@ -75,14 +77,50 @@ void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrix
     team.parallel_for(x.n_rows, row_grain(n_heads * angles.n_cols), rotate_rows);
 }
 
-void swiglu(ThreadTeam& team, MatrixView gate, ConstMatrixView up) {
+void glu(ThreadTeam& team, MatrixView gate, ConstMatrixView up, Glu kind) {
     assert(gate.n_rows == up.n_rows && gate.n_cols == up.n_cols);
-    team.parallel_for(gate.n_rows, row_grain(4 * gate.n_cols),
+    const auto join_rows = [&](std::int64_t first, std::int64_t last, int) noexcept {
+        for (std::int64_t t = first; t < last; ++t)
+            for (std::int64_t i = 0; i < gate.n_cols; ++i)
+                gate.row(t)[i] = join_glu(kind, gate.row(t)[i], up.row(t)[i]);
+    };
+    team.parallel_for(gate.n_rows, row_grain(4 * gate.n_cols), join_rows);
+}
+
+void add_bias(ThreadTeam& team, MatrixView x, const float* bias) {
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
                       [&](std::int64_t first, std::int64_t last, int) noexcept {
                           for (std::int64_t t = first; t < last; ++t)
-                              for (std::int64_t i = 0; i < gate.n_cols; ++i) {
-                                  gate.row(t)[i] = silu(gate.row(t)[i]) * up.row(t)[i];
-                              }
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) x.row(t)[i] += bias[i];
+                      });
+}
+
+void scale(ThreadTeam& team, MatrixView x, float factor) {
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) x.row(t)[i] *= factor;
+                      });
+}
+
+void scale_rows(ThreadTeam& team, MatrixView x, std::span<const float> factors) {
+    assert(static_cast<std::int64_t>(factors.size()) == x.n_rows);
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              for (std::int64_t i = 0; i < x.n_cols; ++i)
+                                  x.row(t)[i] *= factors[static_cast<std::size_t>(t)];
+                      });
+}
+
+void gate_rows(ThreadTeam& team, MatrixView x, ConstMatrixView gate) {
+    assert(gate.n_rows == x.n_rows && gate.n_cols == 1);
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t) {
+                              const float factor = sigmoid(*gate.row(t));
+                              for (std::int64_t i = 0; i < x.n_cols; ++i) x.row(t)[i] *= factor;
+                          }
                       });
 }
 

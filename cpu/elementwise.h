@@ -13,7 +13,7 @@
 namespace greenroom::cpu {
 
 // out[t] = x[t] / sqrt(mean(x[t]²) + eps) · weight  (Zhang & Sennrich 2019, arXiv:1910.07467).
-// weight: n_cols values. out may be x.
+// weight: n_cols values, or nullptr for ones. out may be x.
 void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, float eps);
 
 // Angles of the rotary embedding (Su et al. 2021, arXiv:2104.09864, eq. 34): out[t] = cos θ_0, sin θ_0, cos
@@ -27,8 +27,20 @@ void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::s
 void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride,
           int n_heads, ConstMatrixView angles, RopePairing pairing);
 
-// gate ← silu(gate) · up, with silu(v) = v / (1 + e^-v)  (SwiGLU: Shazeer 2020, arXiv:2002.05202).
-void swiglu(ThreadTeam& team, MatrixView gate, ConstMatrixView up);
+// gate ← the two halves of a gated network joined.
+void glu(ThreadTeam& team, MatrixView gate, ConstMatrixView up, Glu kind);
+
+// x[t] ← x[t] + bias, for every row.  bias: n_cols values.
+void add_bias(ThreadTeam& team, MatrixView x, const float* bias);
+
+// x ← factor · x.
+void scale(ThreadTeam& team, MatrixView x, float factor);
+
+// x[t] ← factors[t] · x[t].
+void scale_rows(ThreadTeam& team, MatrixView x, std::span<const float> factors);
+
+// x[t] ← sigmoid(gate[t]) · x[t].  gate: one column.
+void gate_rows(ThreadTeam& team, MatrixView x, ConstMatrixView gate);
 
 // x ← x + y.
 void add(ThreadTeam& team, MatrixView x, ConstMatrixView y);

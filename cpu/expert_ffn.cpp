@@ -26,38 +26,46 @@ void for_each_tile(ThreadTeam& team, std::size_t n_tasks, std::int64_t n_rows, B
 }  // namespace
 
 void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
-                 ConstMatrixView x, int top_k, std::span<const ExpertTask> tasks) {
+                 ConstMatrixView x, int top_k, Glu glu, std::span<const float> input_factors,
+                 std::span<const ExpertTask> tasks) {
     assert(scratch.floats_per_thread() >= std::max(2 * tile_floats(x.n_cols), tile_floats(hidden.n_cols)));
     const Kernels& k = kernels();
-    for_each_tile(team, tasks.size(), hidden.n_cols,
-                  [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
-                      const ExpertTask& task = tasks[i];
-                      float* memory = scratch.of(thread);
-                      const RowTile gate(k, task.gate, first, last, memory);
-                      const RowTile up(k, task.up, first, last, memory + tile_floats(x.n_cols));
-                      const auto n_calls = static_cast<std::int64_t>(task.calls.size());
-                      const auto token = [&](std::int64_t j) {
-                          return x.row(task.calls[static_cast<std::size_t>(j)] / top_k);
-                      };
-                      const auto target = [&](std::int64_t j) {
-                          return hidden.row(task.calls[static_cast<std::size_t>(j)]) + first;
-                      };
-                      gate.multiply(n_calls, token,
-                                    [&](std::int64_t j, int r, float dot) { target(j)[r] = silu(dot); });
-                      up.multiply(n_calls, token,
-                                  [&](std::int64_t j, int r, float dot) { target(j)[r] *= dot; });
-                  });
-    for_each_tile(team, tasks.size(), results.n_cols,
-                  [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
-                      const ExpertTask& task = tasks[i];
-                      const RowTile down(k, task.down, first, last, scratch.of(thread));
-                      down.multiply(
-                          static_cast<std::int64_t>(task.calls.size()),
-                          [&](std::int64_t j) { return hidden.row(task.calls[static_cast<std::size_t>(j)]); },
-                          [&](std::int64_t j, int r, float dot) {
-                              results.row(task.calls[static_cast<std::size_t>(j)])[first + r] = dot;
-                          });
-                  });
+    const auto gate_and_up = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+        const ExpertTask& task = tasks[i];
+        float* memory = scratch.of(thread);
+        const RowTile gate(k, task.gate, first, last, memory);
+        const RowTile up(k, task.up, first, last, memory + tile_floats(x.n_cols));
+        const auto n_calls = static_cast<std::int64_t>(task.calls.size());
+        const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
+        const auto token = [&](std::int64_t j) { return x.row(call(j) / top_k); };
+        const auto target = [&](std::int64_t j) { return hidden.row(call(j)) + first; };
+        // A product is linear, so the input's factor may as well multiply the result.
+        const auto factor = [&](std::int64_t j) {
+            return input_factors.empty() ? 1.0F : input_factors[static_cast<std::size_t>(call(j))];
+        };
+        const auto bias = [first](const float* values, int r) {
+            return values != nullptr ? values[first + r] : 0.0F;
+        };
+        gate.multiply(n_calls, token, [&](std::int64_t j, int r, float dot) {
+            target(j)[r] = dot * factor(j) + bias(task.gate_bias, r);
+        });
+        up.multiply(n_calls, token, [&](std::int64_t j, int r, float dot) {
+            target(j)[r] = join_glu(glu, target(j)[r], dot * factor(j) + bias(task.up_bias, r));
+        });
+    };
+    const auto down = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+        const ExpertTask& task = tasks[i];
+        const RowTile tile(k, task.down, first, last, scratch.of(thread));
+        const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
+        tile.multiply(
+            static_cast<std::int64_t>(task.calls.size()), [&](std::int64_t j) { return hidden.row(call(j)); },
+            [&](std::int64_t j, int r, float dot) {
+                results.row(call(j))[first + r] =
+                    task.down_bias != nullptr ? dot + task.down_bias[first + r] : dot;
+            });
+    };
+    for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
+    for_each_tile(team, tasks.size(), results.n_cols, down);
 }
 
 void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,
@@ -68,8 +76,8 @@ void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std
         for (std::int64_t t = first; t < last; ++t)
             for (int k = 0; k < top_k; ++k) {
                 const std::int64_t call = t * top_k + k;
-                kernel.axpy_f32(out.row(t), weights[static_cast<std::size_t>(call)], results.row(call),
-                                out.n_cols);
+                const float weight = weights.empty() ? 1.0F : weights[static_cast<std::size_t>(call)];
+                kernel.axpy_f32(out.row(t), weight, results.row(call), out.n_cols);
             }
     });
 }

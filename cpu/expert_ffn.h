@@ -9,6 +9,7 @@
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
 #include "quant/base/matrix_view.h"
+#include "quant/base/op_params.h"
 #include "quant/base/tensor_view.h"
 
 #include <cstdint>
@@ -22,16 +23,23 @@ struct ExpertTask {
     TensorView up;    // [d_ff rows, d_model]
     TensorView down;  // [d_model rows, d_ff]
     std::span<const std::int32_t> calls;
+    // Added to the three products where the model has them (gpt-oss): d_ff, d_ff and d_model values, or
+    // nullptr.
+    const float* gate_bias = nullptr;
+    const float* up_bias = nullptr;
+    const float* down_bias = nullptr;
 };
 
-// results[c] = down · (silu(gate · x[t]) ∘ (up · x[t])) for every call c = (t, k) of the tasks.
-// x: [n_tokens, d_model]; hidden: [n_tokens · top_k, d_ff], overwritten; results: [n_tokens · top_k,
-// d_model], only the rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and
-// tile_floats(d_ff) per thread.
+// results[c] = down · glu(gate · x[t], up · x[t]) for every call c = (t, k) of the tasks. Where input_factors
+// (one per call, or empty) are given, x[t] is multiplied by input_factors[c] first (Llama 4). x: [n_tokens,
+// d_model]; hidden: [n_tokens · top_k, d_ff], overwritten; results: [n_tokens · top_k, d_model], only the
+// rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and tile_floats(d_ff) per thread.
 void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
-                 ConstMatrixView x, int top_k, std::span<const ExpertTask> tasks);
+                 ConstMatrixView x, int top_k, Glu glu, std::span<const float> input_factors,
+                 std::span<const ExpertTask> tasks);
 
-// out[t] += Σ_k weights[t · top_k + k] · results[t · top_k + k], k rising.
+// out[t] += Σ_k weights[t · top_k + k] · results[t · top_k + k], k rising; without weights (empty) the plain
+// sum.
 void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,
                   int top_k);
 

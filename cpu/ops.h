@@ -57,7 +57,15 @@ class Ops {
                        const MlaShape& shape) {
         cpu::mla_attention(team_, scratch_, out, q, cache, first_position, shape);
     }
-    void swiglu(MatrixView gate, ConstMatrixView up) { cpu::swiglu(team_, gate, up); }
+    void gqa_attention(MatrixView out, ConstMatrixView q, ConstMatrixView cache, std::int64_t first_position,
+                       const GqaShape& shape, std::span<const float> sinks) {
+        cpu::gqa_attention(team_, scratch_, out, q, cache, first_position, shape, sinks);
+    }
+    void glu(MatrixView gate, ConstMatrixView up, Glu kind) { cpu::glu(team_, gate, up, kind); }
+    void add_bias(MatrixView x, std::span<const float> bias) { cpu::add_bias(team_, x, bias.data()); }
+    void scale(MatrixView x, float factor) { cpu::scale(team_, x, factor); }
+    void scale_rows(MatrixView x, std::span<const float> factors) { cpu::scale_rows(team_, x, factors); }
+    void gate_rows(MatrixView x, ConstMatrixView gate) { cpu::gate_rows(team_, x, gate); }
     void add(MatrixView x, ConstMatrixView y) { cpu::add(team_, x, y); }
     void copy(MatrixView to, ConstMatrixView from) noexcept { cpu::copy(to, from); }
     void route(std::span<std::int32_t> experts, std::span<float> weights, ConstMatrixView logits,

@@ -1,5 +1,7 @@
 #include "cpu/router.h"
 
+#include "cpu/activation.h"
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -15,10 +17,6 @@ void softmax(float* out, const float* logits, int n) noexcept {
     float sum = 0;
     for (int e = 0; e < n; ++e) sum += out[e] = std::exp(logits[e] - highest);
     for (int e = 0; e < n; ++e) out[e] /= sum;
-}
-
-void sigmoid(float* out, const float* logits, int n) noexcept {
-    for (int e = 0; e < n; ++e) out[e] = 1.0F / (1.0F + std::exp(-logits[e]));
 }
 
 float group_score(const float* selection, int n, RouterRule::GroupScore kind) noexcept {
@@ -55,15 +53,21 @@ void limit_groups(float* selection, const RouterRule& rule) noexcept {
 void route_token(std::int32_t* experts, float* weights, const float* logits, std::span<const float> bias,
                  const RouterRule& rule, float* scores, float* selection) noexcept {
     const int n = rule.n_experts;
-    if (rule.scoring == RouterRule::Scoring::softmax)
-        softmax(scores, logits, n);
-    else
-        sigmoid(scores, logits, n);
+    switch (rule.scoring) {
+        case RouterRule::Scoring::softmax:
+            softmax(scores, logits, n);
+            break;
+        case RouterRule::Scoring::softmax_of_chosen:
+            std::copy_n(logits, n, scores);
+            break;
+        case RouterRule::Scoring::sigmoid:
+            std::transform(logits, logits + n, scores, sigmoid);
+            break;
+    }
     for (int e = 0; e < n; ++e)
         selection[e] = bias.empty() ? scores[e] : scores[e] + bias[static_cast<std::size_t>(e)];
     if (rule.n_groups > 1) limit_groups(selection, rule);
 
-    float sum = 0;
     for (int k = 0; k < rule.top_k; ++k) {
         // NaN logits compare false everywhere: the first expert that is not taken yet then wins, so ids stay
         // distinct.
@@ -74,8 +78,10 @@ void route_token(std::int32_t* experts, float* weights, const float* logits, std
         }
         experts[k] = chosen;
         weights[k] = scores[chosen];
-        sum += scores[chosen];
     }
+    if (rule.scoring == RouterRule::Scoring::softmax_of_chosen) softmax(weights, weights, rule.top_k);
+    float sum = 0;
+    for (int k = 0; k < rule.top_k; ++k) sum += weights[k];
     constexpr float kLeastSum = 1e-20F;  // DeepSeek-V3's guard against a division by zero
     const float factor = rule.normalize ? rule.scale / (sum + kLeastSum) : rule.scale;
     for (int k = 0; k < rule.top_k; ++k) weights[k] *= factor;

@@ -24,12 +24,12 @@ namespace greenroom::runtime {
 
 // Widths (floats per token) of the activations that Forward keeps.
 struct ForwardWidths {
-    std::int64_t model = 0;          // residual stream; also normed input and attention output
-    std::int64_t query_rank = 0;     // compressed query
-    std::int64_t query = 0;          // n_heads · (nope + rope)
+    std::int64_t model = 0;          // residual stream; also normed input and block output
+    std::int64_t query_rank = 0;     // MLA: compressed query
+    std::int64_t query = 0;          // all heads
     std::int64_t kv_row = 0;         // one layer's new cache row
-    std::int64_t latent_query = 0;   // n_heads · (latent + rope)
-    std::int64_t latent_result = 0;  // n_heads · latent
+    std::int64_t latent_query = 0;   // MLA: n_heads · (latent + rope)
+    std::int64_t latent_result = 0;  // MLA: n_heads · latent
     std::int64_t value = 0;          // n_heads · value
     std::int64_t angles = 0;         // rotary embedding
     std::int64_t dense_d_ff = 0;     // gate and up of dense and shared networks
@@ -41,26 +41,10 @@ struct ForwardWidths {
     }
 };
 
-inline ForwardWidths forward_widths(const ModelSpec& spec) noexcept {
-    const ModelExtent extent = extent_of(spec);
-    ForwardWidths w;
-    w.model = spec.d_model;
-    w.angles = spec.rope.n_dims;
-    w.dense_d_ff = extent.max_dense_d_ff;
-    w.experts = extent.max_experts;
-    const auto raise = [](std::int64_t& width, std::int64_t n) { width = std::max(width, n); };
-    for (const LayerSpec& layer : spec.layers) {
-        const auto& mla = std::get<MlaSpec>(layer.attention);
-        const std::int64_t n_heads = mla.n_heads;
-        raise(w.query_rank, mla.q_rank);
-        raise(w.query, n_heads * (mla.nope_dim + mla.rope_dim));
-        raise(w.kv_row, mla.latent_dim + mla.rope_dim);
-        raise(w.latent_query, n_heads * (mla.latent_dim + mla.rope_dim));
-        raise(w.latent_result, n_heads * mla.latent_dim);
-        raise(w.value, n_heads * mla.value_dim);
-    }
-    return w;
-}
+ForwardWidths forward_widths(const ModelSpec& spec) noexcept;
+
+// What the query at this position is multiplied by (see GqaSpec::temperature).
+float query_temperature(const GqaSpec& gqa, std::int64_t position) noexcept;
 
 template <Ops T>
 class Forward {
@@ -86,6 +70,7 @@ class Forward {
         expert_ids_.resize(n_calls);
         expert_factors_.resize(n_calls);
         positions_.resize(static_cast<std::size_t>(batch_tokens));
+        temperatures_.resize(static_cast<std::size_t>(batch_tokens));
     }
 
     static std::int64_t working_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
@@ -107,6 +92,7 @@ class Forward {
         const MatrixView hidden = view(hidden_, spec_.d_model);
         ops_.embed(hidden, weights_.token_embedding, tokens);
         if (observer != nullptr) observer->on_hidden(-1, first_position, hidden);
+        if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
         for (int i = 0; i < spec_.n_layers(); ++i) {
             if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
             run_layer(i, hidden, first_position, cache, observer);
@@ -121,6 +107,7 @@ class Forward {
         const MatrixView normed = view(normed_, spec_.d_model).rows(first_row, logits.n_rows);
         ops_.rms_norm(normed, hidden, weights_.output_norm, spec_.norm_eps);
         ops_.matmul(logits, weights_.output, normed);
+        if (spec_.logit_scale != 1.0F) ops_.scale(logits, spec_.logit_scale);
     }
 
   private:
@@ -138,8 +125,12 @@ class Forward {
         const MatrixView normed = view(normed_, spec_.d_model);
 
         ops_.rms_norm(normed, hidden, w.attention_norm, spec_.norm_eps);
-        attend(hidden, normed, std::get<MlaSpec>(layer.attention), std::get<MlaWeights>(w.attention),
-               cache.layer(i), first_position);
+        if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
+            attend(*mla, std::get<MlaWeights>(w.attention), normed, cache.layer(i), first_position);
+        else
+            attend(std::get<GqaSpec>(layer.attention), std::get<GqaWeights>(w.attention), normed,
+                   cache.layer(i), first_position);
+        add_block_output(hidden);
 
         ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
         if (const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn))
@@ -148,10 +139,10 @@ class Forward {
             add_dense(hidden, normed, std::get<DenseFfnWeights>(w.ffn));
     }
 
-    // hidden += attention(normed).  Multi-head latent attention, absorbed: the query goes to latent space
-    // through k_b and meets the cached latents there; what is found comes back through v_b.
-    void attend(MatrixView hidden, ConstMatrixView normed, const MlaSpec& mla, const MlaWeights& w,
-                MatrixView cache, std::int64_t first_position) {
+    // Block output = attention(normed).  Multi-head latent attention, absorbed: the query goes to latent
+    // space through k_b and meets the cached latents there; what is found comes back through v_b.
+    void attend(const MlaSpec& mla, const MlaWeights& w, ConstMatrixView normed, MatrixView cache,
+                std::int64_t first_position) {
         const std::int64_t head_dim = mla.nope_dim + mla.rope_dim;
         const std::int64_t row_dim = mla.latent_dim + mla.rope_dim;
         const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
@@ -187,19 +178,84 @@ class Forward {
         ops_.mla_attention(latent_result, latent_query, cache, first_position, mla.shape());
         ops_.matmul_heads(value, mla.value_dim, w.v_b, latent_result, mla.latent_dim);
         ops_.matmul(out, w.output, value);
+    }
+
+    // Block output = attention(normed), with grouped queries.
+    void attend(const GqaSpec& gqa, const GqaWeights& w, ConstMatrixView normed, MatrixView cache,
+                std::int64_t first_position) {
+        const GqaShape& shape = gqa.shape;
+        const MatrixView query = view(query_, std::int64_t{shape.n_heads} * shape.head_dim);
+        // The new keys and values, each contiguous, until they go to the cache.
+        const MatrixView key{kv_row_.data(), n_tokens_, shape.key_cols(), shape.key_cols()};
+        const MatrixView value{kv_row_.data() + n_tokens_ * shape.key_cols(), n_tokens_, shape.value_cols(),
+                               shape.value_cols()};
+        ops_.matmul(query, w.q, normed);
+        ops_.matmul(key, w.k, normed);
+        ops_.matmul(value, w.v, normed);
+        if (gqa.has_qkv_bias) {
+            ops_.add_bias(query, w.q_bias);
+            ops_.add_bias(key, w.k_bias);
+            ops_.add_bias(value, w.v_bias);
+        }
+        if (gqa.qk_norm == GqaSpec::QkNorm::whole_row) {
+            ops_.rms_norm(query, query, w.q_norm, spec_.norm_eps);
+            ops_.rms_norm(key, key, w.k_norm, spec_.norm_eps);
+        } else if (gqa.qk_norm == GqaSpec::QkNorm::per_head) {
+            norm_heads(query, shape.head_dim, w.q_norm);
+            norm_heads(key, shape.head_dim, w.k_norm);
+        }
+        if (gqa.rotates) {
+            const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
+            ops_.rope(query, shape.head_dim, query, shape.head_dim, shape.n_heads, angles,
+                      spec_.rope.pairing);
+            ops_.rope(key, shape.head_dim, key, shape.head_dim, shape.n_kv_heads, angles, spec_.rope.pairing);
+        }
+        if (gqa.qk_norm == GqaSpec::QkNorm::after_rope) {
+            norm_heads(query, shape.head_dim, {});
+            norm_heads(key, shape.head_dim, {});
+        }
+        if (gqa.temperature != 0.0F) {
+            for (std::int64_t t = 0; t < n_tokens_; ++t)
+                temperatures_[static_cast<std::size_t>(t)] = query_temperature(gqa, first_position + t);
+            ops_.scale_rows(query, std::span(temperatures_).first(static_cast<std::size_t>(n_tokens_)));
+        }
+        const MatrixView new_rows = cache.rows(first_position, n_tokens_);
+        ops_.copy(new_rows.columns(0, shape.key_cols()), key);
+        ops_.copy(new_rows.columns(shape.key_cols(), shape.value_cols()), value);
+
+        const MatrixView result = view(value_, std::int64_t{shape.n_heads} * shape.value_dim);
+        const MatrixView out = view(block_out_, spec_.d_model);
+        ops_.gqa_attention(result, query, cache, first_position, shape, w.sinks);
+        ops_.matmul(out, w.output, result);
+        if (gqa.has_output_bias) ops_.add_bias(out, w.output_bias);
+    }
+
+    // Normalises each head of each row by itself.  x: contiguous rows of heads.
+    void norm_heads(MatrixView x, std::int64_t head_dim, std::span<const float> weight) {
+        const MatrixView heads{x.data, x.n_rows * (x.n_cols / head_dim), head_dim, head_dim};
+        ops_.rms_norm(heads, heads, weight, spec_.norm_eps);
+    }
+
+    // hidden += what the block has put out, scaled where the model does so.
+    void add_block_output(MatrixView hidden) {
+        const MatrixView out = view(block_out_, spec_.d_model);
+        if (spec_.residual_scale != 1.0F) ops_.scale(out, spec_.residual_scale);
         ops_.add(hidden, out);
     }
 
-    // hidden += down · (silu(gate · normed) ∘ (up · normed)).
-    void add_dense(MatrixView hidden, ConstMatrixView normed, const DenseFfnWeights& w) {
+    // Block output = down · (silu(gate · normed) ∘ (up · normed)).
+    void run_dense(ConstMatrixView normed, const DenseFfnWeights& w) {
         const MatrixView gate = view(gate_, w.gate.shape[1]);
         const MatrixView up = view(up_, w.up.shape[1]);
-        const MatrixView out = view(block_out_, spec_.d_model);
         ops_.matmul(gate, w.gate, normed);
         ops_.matmul(up, w.up, normed);
-        ops_.swiglu(gate, up);
-        ops_.matmul(out, w.down, gate);
-        ops_.add(hidden, out);
+        ops_.glu(gate, up, Glu::silu);
+        ops_.matmul(view(block_out_, spec_.d_model), w.down, gate);
+    }
+
+    void add_dense(MatrixView hidden, ConstMatrixView normed, const DenseFfnWeights& w) {
+        run_dense(normed, w);
+        add_block_output(hidden);
     }
 
     // hidden += shared experts + routed experts of normed.
@@ -210,9 +266,20 @@ class Forward {
         const std::span<float> factors = std::span(expert_factors_).first(n_calls);
         const MatrixView logits = view(router_logits_, moe.router.n_experts);
         ops_.matmul(logits, w.router, normed);
+        if (moe.has_router_bias) ops_.add_bias(logits, w.router_bias);
         ops_.route(ids, factors, logits, w.selection_bias, moe.router);
         if (observer != nullptr) observer->on_router(i, first_position, moe.router.top_k, ids, factors);
-        if (w.shared) add_dense(hidden, normed, *w.shared);
+        if (w.shared) {
+            run_dense(normed, *w.shared);
+            if (w.shared_gate) {
+                const MatrixView gate = view(router_logits_, 1);
+                ops_.matmul(gate, *w.shared_gate, normed);
+                ops_.gate_rows(view(block_out_, spec_.d_model), gate);
+            }
+            add_block_output(hidden);
+        }
+        if (spec_.residual_scale != 1.0F)
+            for (float& factor : factors) factor *= spec_.residual_scale;
         experts_.run(i, hidden, normed, ids, factors);
     }
 
@@ -228,6 +295,7 @@ class Forward {
     std::vector<std::int32_t> expert_ids_;
     std::vector<float> expert_factors_;
     std::vector<std::int32_t> positions_;
+    std::vector<float> temperatures_;
 };
 
 }  // namespace greenroom::runtime

@@ -19,6 +19,7 @@ struct RopeSpec {
     RopePairing pairing = RopePairing::neighbours;
     std::vector<float> frequencies;  // n_dims / 2 radians per position, scaling (YaRN) applied; see rope.h
     float magnitude = 1.0F;          // multiplies cosine and sine
+    bool has_divisors = false;       // the frequencies have been divided by the file's rope_freqs.weight
 };
 
 // Multi-head latent attention: DeepSeek-V2, arXiv:2405.04434, section 2.1. The KV cache holds latent_dim +
@@ -35,9 +36,31 @@ struct MlaSpec {
     MlaShape shape() const noexcept { return {n_heads, latent_dim, rope_dim, scale}; }
 };
 
-using AttentionSpec = std::variant<MlaSpec>;
+// Attention with grouped queries, and what families add to it.
+struct GqaSpec {
+    // What is normalised by its root mean square before the scores (Henry et al. 2020, arXiv:2010.04245).
+    enum class QkNorm {
+        none,
+        per_head,    // each head's query and key, with weights of head_dim (Qwen3)
+        whole_row,   // all heads together, with weights of the whole row (OLMoE)
+        after_rope,  // each head's, rotated already and without weights (Llama 4)
+    };
 
-// Gated feed-forward network: down · (silu(gate · x) ∘ (up · x)).
+    GqaShape shape;
+    QkNorm qk_norm = QkNorm::none;
+    bool has_qkv_bias = false;
+    bool has_output_bias = false;
+    bool has_sinks = false;
+    bool rotates = true;  // false: the layer has no position embedding (Llama 4)
+    // Queries at position p are multiplied by 1 + temperature · ln(floor((p + 1) / temperature_floor) + 1)
+    // (Llama 4).
+    float temperature = 0;
+    float temperature_floor = 1;
+};
+
+using AttentionSpec = std::variant<MlaSpec, GqaSpec>;
+
+// Gated feed-forward network: down · glu(gate · x, up · x).
 struct DenseFfnSpec {
     int d_ff = 0;
 };
@@ -46,9 +69,15 @@ struct DenseFfnSpec {
 // network of width shared_d_ff; 0: none).
 struct MoeFfnSpec {
     RouterRule router;
-    bool has_selection_bias = false;  // exp_probs_b
+    bool has_selection_bias = false;  // exp_probs_b: added for the choice only
+    bool has_router_bias = false;     // ffn_gate_inp.bias: added to the logits
+    bool has_expert_bias = false;     // on all three products of an expert
+    bool weighs_input = false;        // the weight multiplies the expert's input, not its output (Llama 4)
+    Glu glu = Glu::silu;
     int d_ff = 0;
     int shared_d_ff = 0;
+    bool has_shared_gate =
+        false;  // the shared expert's output is multiplied by sigmoid(gate · x) (Qwen2-MoE)
 };
 
 using FfnSpec = std::variant<DenseFfnSpec, MoeFfnSpec>;
@@ -65,6 +94,11 @@ struct ModelSpec {
     std::int64_t context_length = 0;  // trained (after scaling): the longest session
     float norm_eps = 0;
     RopeSpec rope;
+    std::string ffn_norm_name = "ffn_norm";  // tensor of the norm before the feed-forward network
+    // Granite's multipliers; 1 elsewhere.
+    float embedding_scale = 1.0F;
+    float residual_scale = 1.0F;  // of what a block adds
+    float logit_scale = 1.0F;
     std::vector<LayerSpec> layers;
 
     int n_layers() const noexcept { return static_cast<int>(layers.size()); }

@@ -15,7 +15,7 @@ class ForwardObserver {
     virtual ~ForwardObserver() = default;
 
     // The residual stream [n_tokens, d_model] of the tokens from first_position on: layer -1 is the
-    // embedding's output, layer i what block i leaves (before the final norm).
+    // embedding's output (before a multiplier), layer i what block i leaves (before the final norm).
     virtual void on_hidden(int layer, std::int64_t first_position, ConstMatrixView hidden) = 0;
 
     // A MoE layer's choice: top_k expert ids of each token in order of falling selection score, and the

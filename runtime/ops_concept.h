@@ -22,17 +22,23 @@ template <class T>
 concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView& w,
                        std::span<const std::int32_t> ids, std::span<const float> f,
                        std::span<std::int32_t> chosen, std::span<float> weights, std::int64_t n, int heads,
-                       float number, RopePairing pairing, const MlaShape& mla, const RouterRule& rule) {
+                       float number, RopePairing pairing, Glu kind, const MlaShape& mla, const GqaShape& gqa,
+                       const RouterRule& rule) {
     typename T::Buffer;                                       // owns float32 memory: data(), size()
     { ops.allocate(n) } -> std::same_as<typename T::Buffer>;  // n floats
     ops.embed(m, w, ids);                                     // out, table, ids
-    ops.rms_norm(m, c, f, number);                            // out, x, weight, eps; out may be x
+    ops.rms_norm(m, c, f, number);                            // out, x, weight or nothing, eps; out may be x
     ops.matmul(m, w, c);                                      // out, weight, x
     ops.matmul_heads(m, n, w, c, n);          // out, its head stride, weights, x, its head stride
     ops.rope_angles(m, ids, f, number);       // out, positions, frequencies, magnitude
     ops.rope(m, n, c, n, heads, c, pairing);  // out, its head stride, x, its head stride, n_heads, angles
     ops.mla_attention(m, c, c, n, mla);       // out, q, cache rows, first position, shape
-    ops.swiglu(m, c);                         // gate in place, up
+    ops.gqa_attention(m, c, c, n, gqa, f);    // out, q, cache rows, first position, shape, sinks or nothing
+    ops.glu(m, c, kind);                      // gate in place, up
+    ops.add_bias(m, f);                       // x in place, bias
+    ops.scale(m, number);                     // x in place, factor
+    ops.scale_rows(m, f);                     // x in place, a factor per row
+    ops.gate_rows(m, c);                      // x in place, one column of logits
     ops.add(m, c);                            // x in place, y
     ops.copy(m, c);                           // to, from
     ops.route(chosen, weights, c, f, rule);   // experts, weights, logits, selection bias

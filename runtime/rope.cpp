@@ -19,8 +19,12 @@ std::vector<float> rope_frequencies(int n_dims, float base, const RopeScaling& s
     double first = 0;
     double last = 0;
     if (scaling.kind == RopeScaling::Kind::yarn) {
-        first = std::floor(pair_with_rotations(scaling.beta_fast, n_dims, base, scaling.original_context));
-        last = std::ceil(pair_with_rotations(scaling.beta_slow, n_dims, base, scaling.original_context));
+        first = pair_with_rotations(scaling.beta_fast, n_dims, base, scaling.original_context);
+        last = pair_with_rotations(scaling.beta_slow, n_dims, base, scaling.original_context);
+        if (scaling.rounds_range) {
+            first = std::floor(first);
+            last = std::ceil(last);
+        }
         first = std::max(first, 0.0);
         last = std::min(last, static_cast<double>(n_dims - 1));
         if (last <= first) last = first + 0.001;  // a step instead of a ramp

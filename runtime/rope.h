@@ -15,11 +15,11 @@ struct RopeScaling {
     // YaRN only (Peng et al. 2023, arXiv:2309.00071):
     float original_context = 0;
     float beta_fast = 32.0F;  // rotations within the original context above which a dimension is left alone …
-    float beta_slow = 1.0F;  // … and below which it is interpolated by the full factor
+    float beta_slow = 1.0F;    // … and below which it is interpolated by the full factor
+    bool rounds_range = true;  // to whole dimensions, outwards, as in the paper's code; gpt-oss does not
 };
 
-// θ_i = base^(-2i / n_dims) for i < n_dims / 2, scaled. YaRN's range of dimensions is rounded outwards to
-// whole numbers, as in the paper's code.
+// θ_i = base^(-2i / n_dims) for i < n_dims / 2, scaled.
 std::vector<float> rope_frequencies(int n_dims, float base, const RopeScaling& scaling);
 
 // YaRN's factor for the length of query and key, 0.1 · multiplier · ln(factor) + 1 (arXiv:2309.00071, eq. 22;

@@ -32,8 +32,11 @@ void ExpertScheduler::run(int layer, MatrixView out, ConstMatrixView x, std::spa
     const auto n_calls = static_cast<std::int64_t>(experts.size());
     const MatrixView results{results_.data(), n_calls, spec_.d_model, spec_.d_model};
     const MatrixView hidden{hidden_.data(), n_calls, moe.d_ff, moe.d_ff};
-    cpu::run_experts(ops_.team(), ops_.scratch(), results, hidden, x, moe.router.top_k, tasks_);
-    cpu::add_weighted(ops_.team(), out, results, factors, moe.router.top_k);
+    // A weight multiplies either the expert's input or its output.
+    const std::span<const float> none;
+    cpu::run_experts(ops_.team(), ops_.scratch(), results, hidden, x, moe.router.top_k, moe.glu,
+                     moe.weighs_input ? factors : none, tasks_);
+    cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? none : factors, moe.router.top_k);
 }
 
 // Counting sort of the calls by expert, and a task for each expert that has any.
@@ -51,10 +54,17 @@ void ExpertScheduler::group_calls(const MoeFfnWeights& weights, int n_experts,
     std::int32_t first = 0;
     for (int e = 0; e < n_experts; ++e) {
         const std::int32_t last = ends_[static_cast<std::size_t>(e)];
-        if (last > first)
-            tasks_.push_back({weights.gate.matrix(e), weights.up.matrix(e), weights.down.matrix(e),
-                              std::span(calls_).subspan(static_cast<std::size_t>(first),
-                                                        static_cast<std::size_t>(last - first))});
+        if (last > first) {
+            const auto n_calls = static_cast<std::size_t>(last - first);
+            cpu::ExpertTask task{weights.gate.matrix(e), weights.up.matrix(e), weights.down.matrix(e),
+                                 std::span(calls_).subspan(static_cast<std::size_t>(first), n_calls)};
+            if (!weights.gate_bias.empty()) {
+                task.gate_bias = weights.gate_bias.data() + e * weights.gate.shape[1];
+                task.up_bias = weights.up_bias.data() + e * weights.up.shape[1];
+                task.down_bias = weights.down_bias.data() + e * weights.down.shape[1];
+            }
+            tasks_.push_back(task);
+        }
         first = last;
     }
 }

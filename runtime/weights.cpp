@@ -32,21 +32,20 @@ class Binder {
         return view;
     }
 
-    std::vector<float> vector(const std::string& name, std::int64_t n) {
-        const TensorView view = find(name, {n});
-        if (view.type != quant::Type::F32)
-            fail(ErrorKind::unsupported, "{}: tensor {}: type {}, expected F32 for a norm or bias",
-                 gguf_.path(), name, quant::type_name(view.type));
-        std::vector<float> values(static_cast<std::size_t>(n));
-        quant::decode_row(view.type, view.data, values.data(), n);
-        return values;
+    std::vector<float> vector(const std::string& name, std::int64_t n) { return floats(name, {n}); }
+
+    // A vector per expert, one after the other.
+    std::vector<float> vectors(const std::string& name, std::int64_t n, std::int64_t n_experts) {
+        return floats(name, {n, n_experts});
     }
 
     // Refuses tensors that were not asked for; those of layers from n_layers on (multi-token prediction) are
     // left alone.
-    void check_all_used(int n_layers) const {
+    void check_all_used(const ModelSpec& spec) const {
+        const int n_layers = spec.n_layers();
         for (const quant::GgufTensor& tensor : gguf_.tensors()) {
             if (used_.contains(tensor.name) || layer_of(tensor.name) >= n_layers) continue;
+            if (tensor.name == "rope_freqs.weight" && spec.rope.has_divisors) continue;
             fail(ErrorKind::unsupported,
                  "{}: tensor {}: architecture {} as it is known here has no such tensor, and leaving it out "
                  "could give "
@@ -63,6 +62,18 @@ class Binder {
         if (name.starts_with(kPrefix))
             std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), layer);
         return layer;
+    }
+
+    std::vector<float> floats(const std::string& name, std::initializer_list<std::int64_t> shape) {
+        const TensorView view = find(name, shape);
+        if (view.type != quant::Type::F32)
+            fail(ErrorKind::unsupported, "{}: tensor {}: type {}, expected F32 for a norm or bias",
+                 gguf_.path(), name, quant::type_name(view.type));
+        std::vector<float> values(static_cast<std::size_t>(view.n_values()));
+        for (std::int64_t r = 0; r < view.n_rows(); ++r)
+            quant::decode_row(view.type, view.row(r), values.data() + r * view.row_values(),
+                              view.row_values());
+        return values;
     }
 
     TensorView find(const std::string& name, std::initializer_list<std::int64_t> shape) {
@@ -103,6 +114,30 @@ MlaWeights bind_mla(Binder& binder, const std::string& block, const MlaSpec& mla
     return w;
 }
 
+GqaWeights bind_gqa(Binder& binder, const std::string& block, const GqaSpec& gqa, std::int64_t d_model) {
+    GqaWeights w;
+    const GqaShape& shape = gqa.shape;
+    const std::int64_t query_cols = std::int64_t{shape.n_heads} * shape.head_dim;
+    const std::int64_t result_cols = std::int64_t{shape.n_heads} * shape.value_dim;
+    w.q = binder.matrix(block + "attn_q.weight", {d_model, query_cols});
+    w.k = binder.matrix(block + "attn_k.weight", {d_model, shape.key_cols()});
+    w.v = binder.matrix(block + "attn_v.weight", {d_model, shape.value_cols()});
+    w.output = binder.matrix(block + "attn_output.weight", {result_cols, d_model});
+    if (gqa.has_qkv_bias) {
+        w.q_bias = binder.vector(block + "attn_q.bias", query_cols);
+        w.k_bias = binder.vector(block + "attn_k.bias", shape.key_cols());
+        w.v_bias = binder.vector(block + "attn_v.bias", shape.value_cols());
+    }
+    if (gqa.has_output_bias) w.output_bias = binder.vector(block + "attn_output.bias", d_model);
+    if (gqa.qk_norm == GqaSpec::QkNorm::per_head || gqa.qk_norm == GqaSpec::QkNorm::whole_row) {
+        const bool whole = gqa.qk_norm == GqaSpec::QkNorm::whole_row;
+        w.q_norm = binder.vector(block + "attn_q_norm.weight", whole ? query_cols : shape.head_dim);
+        w.k_norm = binder.vector(block + "attn_k_norm.weight", whole ? shape.key_cols() : shape.head_dim);
+    }
+    if (gqa.has_sinks) w.sinks = binder.vector(block + "attn_sinks.weight", shape.n_heads);
+    return w;
+}
+
 // suffix: "" for a dense layer, "_shexp" for shared experts.
 DenseFfnWeights bind_dense(Binder& binder, const std::string& block, const std::string& suffix,
                            std::int64_t d_model, std::int64_t d_ff) {
@@ -120,7 +155,14 @@ MoeFfnWeights bind_moe(Binder& binder, const std::string& block, const MoeFfnSpe
     w.gate = binder.matrix(block + "ffn_gate_exps.weight", {d_model, moe.d_ff, n_experts});
     w.up = binder.matrix(block + "ffn_up_exps.weight", {d_model, moe.d_ff, n_experts});
     w.down = binder.matrix(block + "ffn_down_exps.weight", {moe.d_ff, d_model, n_experts});
+    if (moe.has_router_bias) w.router_bias = binder.vector(block + "ffn_gate_inp.bias", n_experts);
+    if (moe.has_expert_bias) {
+        w.gate_bias = binder.vectors(block + "ffn_gate_exps.bias", moe.d_ff, n_experts);
+        w.up_bias = binder.vectors(block + "ffn_up_exps.bias", moe.d_ff, n_experts);
+        w.down_bias = binder.vectors(block + "ffn_down_exps.bias", d_model, n_experts);
+    }
     if (moe.shared_d_ff > 0) w.shared = bind_dense(binder, block, "_shexp", d_model, moe.shared_d_ff);
+    if (moe.has_shared_gate) w.shared_gate = binder.matrix(block + "ffn_gate_inp_shexp.weight", {d_model, 1});
     return w;
 }
 
@@ -139,15 +181,18 @@ Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
         const std::string block = fmt::format("blk.{}.", i);
         LayerWeights w;
         w.attention_norm = binder.vector(block + "attn_norm.weight", d_model);
-        w.attention = bind_mla(binder, block, std::get<MlaSpec>(layer.attention), d_model);
-        w.ffn_norm = binder.vector(block + "ffn_norm.weight", d_model);
+        if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
+            w.attention = bind_mla(binder, block, *mla, d_model);
+        else
+            w.attention = bind_gqa(binder, block, std::get<GqaSpec>(layer.attention), d_model);
+        w.ffn_norm = binder.vector(block + spec.ffn_norm_name + ".weight", d_model);
         if (const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn))
             w.ffn = bind_moe(binder, block, *moe, d_model);
         else
             w.ffn = bind_dense(binder, block, "", d_model, std::get<DenseFfnSpec>(layer.ffn).d_ff);
         weights.layers.push_back(std::move(w));
     }
-    binder.check_all_used(spec.n_layers());
+    binder.check_all_used(spec);
     return weights;
 }
 

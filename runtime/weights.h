@@ -30,7 +30,22 @@ struct MlaWeights {
     TensorView output;             // [d_model, n_heads · value]
 };
 
-using AttentionWeights = std::variant<MlaWeights>;
+struct GqaWeights {
+    TensorView q;       // [n_heads · head_dim, d_model]
+    TensorView k;       // [n_kv_heads · head_dim, d_model]
+    TensorView v;       // [n_kv_heads · value_dim, d_model]
+    TensorView output;  // [d_model, n_heads · value_dim]
+    // Each empty where the spec says that the model has none.
+    std::vector<float> q_bias;
+    std::vector<float> k_bias;
+    std::vector<float> v_bias;
+    std::vector<float> output_bias;
+    std::vector<float> q_norm;  // [head_dim], or [n_heads · head_dim]
+    std::vector<float> k_norm;  // [head_dim], or [n_kv_heads · head_dim]
+    std::vector<float> sinks;   // [n_heads]
+};
+
+using AttentionWeights = std::variant<MlaWeights, GqaWeights>;
 
 struct DenseFfnWeights {
     TensorView gate;  // [d_ff, d_model]
@@ -41,11 +56,17 @@ struct DenseFfnWeights {
 struct MoeFfnWeights {
     TensorView router;                  // [n_experts, d_model]
     std::vector<float> selection_bias;  // [n_experts], or empty
+    std::vector<float> router_bias;     // [n_experts], or empty
     // Stacks of n_experts matrices of the shapes of DenseFfnWeights.
     TensorView gate;
     TensorView up;
     TensorView down;
+    // Of all experts, one after the other: [n_experts · d_ff] twice and [n_experts · d_model], or empty.
+    std::vector<float> gate_bias;
+    std::vector<float> up_bias;
+    std::vector<float> down_bias;
     std::optional<DenseFfnWeights> shared;
+    std::optional<TensorView> shared_gate;  // [1, d_model]
 };
 
 using FfnWeights = std::variant<DenseFfnWeights, MoeFfnWeights>;

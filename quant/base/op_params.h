@@ -12,7 +12,8 @@ enum class RopePairing { neighbours, halves };
 
 // How a router turns its logits into experts and weights.
 struct RouterRule {
-    enum class Scoring { softmax, sigmoid };
+    // Softmax over all experts, over the chosen ones only (gpt-oss, Granite), or sigmoid of each.
+    enum class Scoring { softmax, softmax_of_chosen, sigmoid };
     // What a group of experts is worth: DeepSeek-V2 takes its best expert, DeepSeek-V3 the sum of its best
     // two.
     enum class GroupScore { best, best_two };
@@ -37,6 +38,34 @@ struct MlaShape {
     float scale = 0;  // of the scores, YaRN's factor included
 
     int row_dim() const noexcept { return latent_dim + rope_dim; }
+};
+
+// Shape of attention with grouped queries (Ainslie et al. 2023, arXiv:2305.13245): n_heads / n_kv_heads heads
+// share a key and a value. A cached row holds the keys of all kv heads, then their values.
+struct GqaShape {
+    int n_heads = 0;
+    int n_kv_heads = 0;
+    int head_dim = 0;   // of query and key
+    int value_dim = 0;  // of value
+    float scale = 0;    // of the scores
+    // Which earlier positions a token at position p sees, besides itself: all of them (both 0); the last
+    // window - 1 (Mistral's sliding window, arXiv:2310.06825); or those from the last multiple of `chunk` on
+    // (Llama 4).
+    std::int64_t window = 0;
+    std::int64_t chunk = 0;
+
+    int key_cols() const noexcept { return n_kv_heads * head_dim; }
+    int value_cols() const noexcept { return n_kv_heads * value_dim; }
+    std::int64_t first_visible(std::int64_t position) const noexcept {
+        if (window > 0) return position < window ? 0 : position - window + 1;
+        return chunk > 0 ? position / chunk * chunk : 0;
+    }
+};
+
+// How a gated network joins its two halves.
+enum class Glu {
+    silu,            // silu(gate) · up  (SwiGLU: Shazeer 2020, arXiv:2002.05202)
+    clamped_swiglu,  // gpt-oss: gate and up cut off at 7, gate · sigmoid(1.702 · gate) · (up + 1)
 };
 
 }  // namespace greenroom

@@ -9,6 +9,14 @@
 
 namespace greenroom::runtime {
 
-ModelSpec read_deepseek2(const quant::Gguf& gguf);  // DeepSeek V2, V2-Lite, V3, R1, Kimi K2
+ModelSpec read_deepseek2(const quant::Gguf& gguf);   // DeepSeek V2, V2-Lite, V3, R1, Kimi K2
+ModelSpec read_glm4moe(const quant::Gguf& gguf);     // GLM-4.5, 4.6
+ModelSpec read_gpt_oss(const quant::Gguf& gguf);     // gpt-oss-20b, 120b
+ModelSpec read_granitemoe(const quant::Gguf& gguf);  // Granite 3 MoE
+ModelSpec read_llama(const quant::Gguf& gguf);       // Mixtral
+ModelSpec read_llama4(const quant::Gguf& gguf);      // Llama 4 Scout, Maverick
+ModelSpec read_olmoe(const quant::Gguf& gguf);       // OLMoE
+ModelSpec read_qwen2moe(const quant::Gguf& gguf);    // Qwen1.5-MoE, Qwen2-57B-A14B
+ModelSpec read_qwen3moe(const quant::Gguf& gguf);    // Qwen3 30B-A3B, 235B-A22B, Coder
 
 }  // namespace greenroom::runtime

@@ -5,7 +5,7 @@
 // for the selection and rank groups by their best two.
 
 #include "runtime/arch/architectures.h"
-#include "runtime/arch/metadata.h"
+#include "runtime/arch/common.h"
 #include "runtime/rope.h"
 
 #include <cmath>
@@ -18,38 +18,15 @@ namespace {
 constexpr int kGatingSoftmax = 1;
 constexpr int kGatingSigmoid = 2;
 
-struct Yarn {
-    RopeScaling scaling;
-    float magnitude = 1.0F;     // of cosine and sine
-    float score_factor = 1.0F;  // of the attention scores
-};
-
-Yarn read_yarn(const ArchMetadata& meta) {
-    Yarn yarn;
-    const std::string_view type = meta.find_string("rope.scaling.type").value_or("none");
-    if (type == "none") return yarn;
-    yarn.scaling.factor = meta.find_float("rope.scaling.factor", 1.0F, 1.0, 1e6);
-    if (type == "linear") {
-        yarn.scaling.kind = RopeScaling::Kind::linear;
-        return yarn;
-    }
-    if (type != "yarn") meta.unsupported("rope.scaling.type", type, "none, linear or yarn");
-    yarn.scaling.kind = RopeScaling::Kind::yarn;
-    yarn.scaling.original_context = static_cast<float>(
-        meta.require_int("rope.scaling.original_context_length", 1, std::uint64_t{1} << 30));
-    yarn.scaling.beta_fast = meta.find_float("rope.scaling.yarn_beta_fast", 32.0F, 1e-3, 1e6);
-    yarn.scaling.beta_slow = meta.find_float("rope.scaling.yarn_beta_slow", 1.0F, 1e-3, 1e6);
-    // The file holds 0.1 · mscale_all_dim. DeepSeek's code multiplies cosine and sine by m(mscale) /
-    // m(mscale_all_dim), which is 1 in all released models because the two are equal, and the scores by
-    // m(mscale_all_dim)².
-    if (const float log_multiplier = meta.find_float("rope.scaling.yarn_log_multiplier", 0.0F, 0.0, 10.0);
-        log_multiplier != 0.0F) {
-        const float m = yarn_magnitude(yarn.scaling.factor, log_multiplier * 10.0F);
-        yarn.score_factor = m * m;
-    } else {
-        yarn.magnitude = yarn_magnitude(yarn.scaling.factor, 1.0F);
-    }
-    return yarn;
+// YaRN's effect on attention. The file holds 0.1 · mscale_all_dim. DeepSeek's code multiplies cosine and sine
+// by m(mscale) / m(mscale_all_dim), which is 1 in all released models because the two are equal, and the
+// scores by m(mscale_all_dim)².
+void apply_yarn(const ArchMetadata& meta, const RopeScaling& scaling, RopeSpec& rope, MlaSpec& mla) {
+    const float log_multiplier = meta.find_float("rope.scaling.yarn_log_multiplier", 0.0F, 0.0, 10.0);
+    if (scaling.kind != RopeScaling::Kind::yarn || log_multiplier == 0.0F) return;
+    const float m = yarn_magnitude(scaling.factor, log_multiplier * 10.0F);
+    rope.magnitude = 1.0F;
+    mla.scale *= m * m;
 }
 
 MlaSpec read_attention(const ArchMetadata& meta) {
@@ -111,26 +88,16 @@ MoeFfnSpec read_experts(const ArchMetadata& meta) {
 
 ModelSpec read_deepseek2(const quant::Gguf& gguf) {
     const ArchMetadata meta(gguf, "deepseek2");
-    ModelSpec spec;
-    spec.d_model = meta.require_int("embedding_length", 1);
-    spec.context_length = meta.require_int("context_length", 1, std::uint64_t{1} << 30);
-    spec.norm_eps = meta.find_float("attention.layer_norm_rms_epsilon", 1e-6F, 0.0, 1.0);
+    ModelSpec spec = read_dimensions(meta);
 
-    const Yarn yarn = read_yarn(meta);
     MlaSpec mla = read_attention(meta);
-    mla.scale *= yarn.score_factor;
-    spec.rope.n_dims = mla.rope_dim;
-    spec.rope.pairing = RopePairing::neighbours;
-    spec.rope.magnitude = yarn.magnitude;
-    spec.rope.frequencies = rope_frequencies(
-        mla.rope_dim, meta.find_float("rope.freq_base", 10000.0F, 1.0001, 1e12), yarn.scaling);
+    const RopeScaling scaling = read_rope_scaling(meta);
+    spec.rope = read_rope(meta, mla.rope_dim, RopePairing::neighbours, scaling);
+    apply_yarn(meta, scaling, spec.rope, mla);
 
-    // Layers of multi-token prediction are counted in block_count and stand at the end; they are not run.
-    const int n_blocks = meta.require_int("block_count", 1, kMaxLayers);
-    const int n_nextn = meta.find_int("nextn_predict_layers", 0, 0, static_cast<std::uint64_t>(n_blocks) - 1);
-    const int n_layers = n_blocks - n_nextn;
+    const int n_layers = read_n_layers(meta);
     const int n_dense =
-        meta.find_int("leading_dense_block_count", 0, 0, static_cast<std::uint64_t>(n_blocks));
+        meta.find_int("leading_dense_block_count", 0, 0, static_cast<std::uint64_t>(n_layers));
     for (int i = 0; i < n_layers; ++i) {
         if (i < n_dense) {
             spec.layers.push_back({mla, DenseFfnSpec{meta.require_int("feed_forward_length", 1)}});

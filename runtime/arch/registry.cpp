@@ -16,7 +16,11 @@ struct Architecture {
 };
 
 constexpr std::array kArchitectures = {
-    Architecture{"deepseek2", read_deepseek2},
+    Architecture{"deepseek2", read_deepseek2}, Architecture{"glm4moe", read_glm4moe},
+    Architecture{"gpt-oss", read_gpt_oss},     Architecture{"granitemoe", read_granitemoe},
+    Architecture{"llama", read_llama},         Architecture{"llama4", read_llama4},
+    Architecture{"olmoe", read_olmoe},         Architecture{"qwen2moe", read_qwen2moe},
+    Architecture{"qwen3moe", read_qwen3moe},
 };
 
 const Architecture* find_architecture(std::string_view name) noexcept {

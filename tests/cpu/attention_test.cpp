@@ -70,5 +70,64 @@ TEST(MlaAttention, LargeScoresDoNotOverflow) {
     EXPECT_EQ(out, (std::vector<float>{300.0F, 1.0F}));
 }
 
+// Grouped queries against the formula in double, for one way of limiting what a token sees.
+void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks) {
+    constexpr std::int64_t n_rows = 40;
+    const std::int64_t row_cols = shape.key_cols() + shape.value_cols();
+    ThreadTeam team(2);
+    const Scratch scratch(team.size(), n_rows);
+    const auto cache = test::random_floats(n_rows * row_cols, 3);
+    for (const auto& [first_position, n_tokens] : {Case{0, 1}, Case{0, 17}, Case{39, 1}, Case{30, 10}}) {
+        const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
+        const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.value_dim;
+        const auto q = test::random_floats(n_tokens * q_cols, 4);
+        std::vector<float> out(static_cast<std::size_t>(n_tokens * out_cols));
+        gqa_attention(team, scratch, {out.data(), n_tokens, out_cols, out_cols},
+                      {q.data(), n_tokens, q_cols, q_cols}, {cache.data(), n_rows, row_cols, row_cols},
+                      first_position, shape, sinks);
+
+        for (std::int64_t t = 0; t < n_tokens; ++t)
+            for (std::int64_t h = 0; h < shape.n_heads; ++h) {
+                const std::int64_t position = first_position + t;
+                const std::int64_t kv_head = h * shape.n_kv_heads / shape.n_heads;
+                const float* query = &q[static_cast<std::size_t>(t * q_cols + h * shape.head_dim)];
+                const auto key = [&](std::int64_t s) {
+                    return &cache[static_cast<std::size_t>(s * row_cols + kv_head * shape.head_dim)];
+                };
+                const auto value = [&](std::int64_t s) {
+                    return &cache[static_cast<std::size_t>(s * row_cols + shape.key_cols() +
+                                                           kv_head * shape.value_dim)];
+                };
+                double sum =
+                    sinks.empty() ? 0.0 : std::exp(static_cast<double>(sinks[static_cast<std::size_t>(h)]));
+                std::vector<double> expected(static_cast<std::size_t>(shape.value_dim));
+                for (std::int64_t s = 0; s <= position; ++s) {
+                    if (shape.window > 0 && position - s >= shape.window) continue;
+                    if (shape.chunk > 0 && position / shape.chunk != s / shape.chunk) continue;
+                    double score = 0;
+                    for (std::int64_t i = 0; i < shape.head_dim; ++i)
+                        score += static_cast<double>(query[i]) * key(s)[i];
+                    const double weight = std::exp(static_cast<double>(shape.scale) * score);
+                    sum += weight;
+                    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += weight * value(s)[i];
+                }
+                for (std::size_t i = 0; i < expected.size(); ++i)
+                    EXPECT_NEAR(out[static_cast<std::size_t>(t * out_cols + h * shape.value_dim) + i],
+                                expected[i] / sum, 2e-4);
+            }
+    }
+}
+
+TEST(GqaAttention, HeadsShareKeysAndValues) { expect_gqa({6, 2, 12, 10, 0.3F}, {}); }
+
+TEST(GqaAttention, SinksTakeAPartOfTheWeight) { expect_gqa({4, 2, 12, 12, 0.3F}, {2.0F, -3.0F, 0.0F, 9.0F}); }
+
+TEST(GqaAttention, WindowLimitsTheViewBackwards) {
+    expect_gqa({4, 4, 8, 8, 0.3F, 7}, {});
+    expect_gqa({4, 4, 8, 8, 0.3F, 1}, {});
+}
+
+TEST(GqaAttention, ChunksDoNotSeeEachOther) { expect_gqa({4, 1, 8, 8, 0.3F, 0, 16}, {}); }
+
 }  // namespace
 }  // namespace greenroom::cpu

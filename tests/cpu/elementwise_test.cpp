@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -75,15 +76,56 @@ TEST_F(Elementwise, RopeOfNeighboursRotatesAdjacentValues) { expect_rotation(Rop
 
 TEST_F(Elementwise, RopeOfHalvesRotatesValuesHalfAHeadApart) { expect_rotation(RopePairing::halves, 1, 2); }
 
-TEST_F(Elementwise, SwigluIsSiluTimesUpAndSurvivesLargeValues) {
+TEST_F(Elementwise, SiluGluIsSiluTimesUpAndSurvivesLargeValues) {
     std::vector<float> gate = {-200.0F, -3.0F, 0.0F, 2.0F, 200.0F};
     const std::vector<float> up = {1.0F, 2.0F, 3.0F, 4.0F, 0.5F};
     const auto before = gate;
-    swiglu(team_, {gate.data(), 1, 5, 5}, {up.data(), 1, 5, 5});
+    glu(team_, {gate.data(), 1, 5, 5}, {up.data(), 1, 5, 5}, Glu::silu);
     for (std::size_t i = 0; i < gate.size(); ++i) {
         const double g = before[i];
         EXPECT_NEAR(gate[i], g / (1.0 + std::exp(-g)) * up[i], 1e-5);
     }
+}
+
+TEST_F(Elementwise, ClampedSwigluIsGptOssFormula) {
+    std::vector<float> gate = {-200.0F, -3.0F, 0.5F, 7.5F, 200.0F};
+    const std::vector<float> up = {1.0F, -9.0F, 3.0F, 4.0F, 20.0F};
+    const auto before = gate;
+    glu(team_, {gate.data(), 1, 5, 5}, {up.data(), 1, 5, 5}, Glu::clamped_swiglu);
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+        const double g = std::min(7.0, static_cast<double>(before[i]));
+        const double u = std::min(7.0, std::max(-7.0, static_cast<double>(up[i])));
+        EXPECT_NEAR(gate[i], (u + 1) * g / (1.0 + std::exp(-1.702 * g)), 1e-4);
+    }
+}
+
+TEST_F(Elementwise, ScalesAndGatesWorkRowByRow) {
+    const std::vector<float> start = {1, 2, -1, 3, 4, -1};
+    const auto on_copy = [&](auto&& operation) {
+        auto x = start;
+        operation(MatrixView{x.data(), 2, 2, 3});
+        return x;
+    };
+    const std::vector<float> factors = {10, 100};
+    const std::vector<float> logits = {0, 100};
+    const std::vector<float> bias = {5, 6};
+    EXPECT_EQ(on_copy([&](MatrixView x) { scale(team_, x, 2.0F); }),
+              (std::vector<float>{2, 4, -1, 6, 8, -1}));
+    EXPECT_EQ(on_copy([&](MatrixView x) { scale_rows(team_, x, factors); }),
+              (std::vector<float>{10, 20, -1, 300, 400, -1}));
+    EXPECT_EQ(on_copy([&](MatrixView x) {
+                  gate_rows(team_, x, {logits.data(), 2, 1, 1});
+              }),
+              (std::vector<float>{0.5F, 1, -1, 3, 4, -1}));
+    EXPECT_EQ(on_copy([&](MatrixView x) { add_bias(team_, x, bias.data()); }),
+              (std::vector<float>{6, 8, -1, 8, 10, -1}));
+}
+
+TEST_F(Elementwise, RmsNormWithoutWeightsHasLengthOne) {
+    std::vector<float> x = {3, 4};
+    rms_norm(team_, {x.data(), 1, 2, 2}, {x.data(), 1, 2, 2}, nullptr, 0.0F);
+    EXPECT_NEAR(x[0], 3 / std::sqrt(12.5), 1e-6);
+    EXPECT_NEAR(x[1], 4 / std::sqrt(12.5), 1e-6);
 }
 
 TEST_F(Elementwise, AddAndCopyRespectStrides) {

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -27,6 +28,50 @@ double dot(const float* a, const auto* b, std::int64_t n) {
     double sum = 0;
     for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * b[i];
     return sum;
+}
+
+TEST(ExpertFfn, BiasesInputFactorsAndActivationAreThoseOfTheModel) {
+    const auto gate = test::random_floats(kExperts * kDff * kModel, 1, 0.3F);
+    const auto up = test::random_floats(kExperts * kDff * kModel, 2, 0.3F);
+    const auto down = test::random_floats(kExperts * kModel * kDff, 3, 0.3F);
+    const auto gate_bias = test::random_floats(kDff, 6);
+    const auto up_bias = test::random_floats(kDff, 7);
+    const auto down_bias = test::random_floats(kModel, 8);
+    const auto x = test::random_floats(2 * kModel, 4);
+    const std::vector<float> input_factors = {0.5F, 2.0F};
+    const std::vector<std::int32_t> calls = {0, 1};  // both tokens call expert 2
+    const ExpertTask task{float_stack(gate, kModel, kDff).matrix(2),
+                          float_stack(up, kModel, kDff).matrix(2),
+                          float_stack(down, kDff, kModel).matrix(2),
+                          calls,
+                          gate_bias.data(),
+                          up_bias.data(),
+                          down_bias.data()};
+
+    ThreadTeam team(2);
+    const Scratch scratch(team.size(), 2 * tile_floats(kModel));
+    std::vector<float> results(2 * kModel);
+    std::vector<float> hidden(2 * kDff);
+    run_experts(team, scratch, {results.data(), 2, kModel, kModel}, {hidden.data(), 2, kDff, kDff},
+                {x.data(), 2, kModel, kModel}, 1, Glu::clamped_swiglu, input_factors, {&task, 1});
+    for (std::size_t t = 0; t < 2; ++t) {
+        std::vector<double> h;
+        for (std::int64_t r = 0; r < kDff; ++r) {
+            const auto row = static_cast<std::size_t>((2 * kDff + r) * kModel);
+            const auto at = static_cast<std::size_t>(r);
+            const double g = input_factors[t] * dot(&x[t * kModel], &gate[row], kModel) + gate_bias[at];
+            const double u = input_factors[t] * dot(&x[t * kModel], &up[row], kModel) + up_bias[at];
+            const double cut = std::min(g, 7.0);
+            h.push_back(cut / (1 + std::exp(-1.702 * cut)) * (std::min(std::max(u, -7.0), 7.0) + 1));
+        }
+        for (std::int64_t r = 0; r < kModel; ++r) {
+            const double expected =
+                dot(&down[static_cast<std::size_t>((2 * kModel + r) * kDff)], h.data(), kDff) +
+                down_bias[static_cast<std::size_t>(r)];
+            EXPECT_NEAR(results[t * kModel + static_cast<std::size_t>(r)], expected,
+                        1e-5 * (1 + std::abs(expected)));
+        }
+    }
 }
 
 TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
@@ -63,7 +108,7 @@ TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
             std::vector<float> out(static_cast<std::size_t>(n_tokens * kModel), 1.0F);
             run_experts(team, scratch, {results.data(), n_calls, kModel, kModel},
                         {hidden.data(), n_calls, kDff, kDff}, {x.data(), n_tokens, kModel, kModel}, kTopK,
-                        tasks);
+                        Glu::silu, {}, tasks);
             add_weighted(team, {out.data(), n_tokens, kModel, kModel},
                          {results.data(), n_calls, kModel, kModel}, factors, kTopK);
 

@@ -47,6 +47,14 @@ TEST(Router, SoftmaxWeightsAreThoseOverAllExperts) {
     EXPECT_NEAR(choice.weights[1], std::exp(2.0) / sum, 1e-6);
 }
 
+TEST(Router, SoftmaxOfTheChosenLeavesTheOthersOut) {
+    const Choice choice =
+        choose({1.0F, 3.0F, 2.0F, -50.0F}, rule_of(4, 2, RouterRule::Scoring::softmax_of_chosen));
+    EXPECT_EQ(choice.experts, (std::vector<std::int32_t>{1, 2}));
+    EXPECT_NEAR(choice.weights[0], sigmoid(1), 1e-6);
+    EXPECT_NEAR(choice.weights[1], sigmoid(-1), 1e-6);
+}
+
 TEST(Router, NormalizedWeightsSumToTheScale) {
     RouterRule rule = rule_of(4, 3, RouterRule::Scoring::sigmoid);
     rule.normalize = true;

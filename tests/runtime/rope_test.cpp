@@ -53,6 +53,21 @@ TEST(RopeFrequencies, YarnWithEqualBetasIsAStep) {
     EXPECT_FLOAT_EQ(yarn[20], plain[20] / 32.0F);
 }
 
+// gpt-oss takes the range as it is: 10.47 to 22.51 in the example above.
+TEST(RopeFrequencies, YarnWithoutRoundingStartsItsRampBetweenPairs) {
+    RopeScaling scaling;
+    scaling.kind = RopeScaling::Kind::yarn;
+    scaling.factor = 40.0F;
+    scaling.original_context = 4096;
+    scaling.rounds_range = false;
+    const auto plain = rope_frequencies(64, 10000.0F, {});
+    const auto yarn = rope_frequencies(64, 10000.0F, scaling);
+    EXPECT_FLOAT_EQ(yarn[10], plain[10]);
+    EXPECT_FLOAT_EQ(yarn[23], plain[23] / 40.0F);
+    const double share = (16.0 - 10.472) / (22.513 - 10.472);
+    EXPECT_NEAR(yarn[16] / plain[16], 1 - share + share / 40, 1e-3);
+}
+
 TEST(YarnMagnitude, IsOneWithoutStretching) {
     EXPECT_EQ(yarn_magnitude(1.0F, 1.0F), 1.0F);
     EXPECT_EQ(yarn_magnitude(0.5F, 1.0F), 1.0F);
