@@ -2,6 +2,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
+#include "quant/base/error.h"
 #include "runtime/arch/registry.h"
 
 #include <utility>
@@ -9,7 +10,11 @@
 namespace greenroom::runtime {
 
 std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
-    return std::unique_ptr<Engine>(new Engine(quant::Gguf::open(path), options));
+    quant::Gguf file = quant::Gguf::open(path);
+    if (file.tensors().empty())
+        fail(ErrorKind::bad_input,
+             "{}: holds no tensors: a vocabulary, not a model. `tokenize` and `inspect` work on it", path);
+    return std::unique_ptr<Engine>(new Engine(std::move(file), options));
 }
 
 Engine::Engine(quant::Gguf file, const EngineOptions& options)

@@ -12,6 +12,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -33,7 +34,7 @@ Gguf parse(const Image& image) {
     static std::vector<std::unique_ptr<std::byte[]>> kept;  // views point into it
     kept.clear();
     kept.push_back(std::make_unique<std::byte[]>(image.size()));
-    std::memcpy(kept.back().get(), image.data(), image.size());
+    std::copy(image.begin(), image.end(), kept.back().get());
     return Gguf::parse(kept.back().get(), image.size(), "broken.gguf");
 }
 

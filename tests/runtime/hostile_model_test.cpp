@@ -222,6 +222,15 @@ TEST_F(HostileModel, FlippedBytesOfTheHeaderGiveAnErrorOrAModelThatRuns) {
     EXPECT_GT(n_errors, 0) << "seed " << kSeed;
 }
 
+TEST_F(HostileModel, VocabularyFileIsCalledByItsName) {
+    const test::TempDir dir;
+    ModelEdit edit;
+    for (const quant::GgufTensor& tensor : gguf_.tensors()) edit.drop_tensors.emplace(tensor.name);
+    test::write_file(dir.file("vocab.gguf"), test::edit_model(gguf_, edit));
+    test::expect_error(ErrorKind::bad_input, {"vocab.gguf", "no tensors", "vocabulary"},
+                       [&] { Engine::load(dir.file("vocab.gguf")); });
+}
+
 TEST_F(HostileModel, NonsenseWeightsRunWithoutACrash) {
     // All tensor data set to 0xff: NaN everywhere.
     auto image = test::read_file(kMini);
