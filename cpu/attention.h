@@ -1,9 +1,14 @@
 #pragma once
 
-// Attention over a KV cache, float32, softmax in float32 with the maximum taken out first.
+// Attention over a KV cache of any of its types, in float32: softmax with the maximum taken out first, rows
+// decoded a block at a time.
+//
+// The order of summation is that of the positions: a result is the same for any batching, number of threads
+// and ring size. Scratch per thread: attention_scratch_floats().
 
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
+#include "quant/base/kv_rows.h"
 #include "quant/base/matrix_view.h"
 #include "quant/base/op_params.h"
 
@@ -12,26 +17,30 @@
 
 namespace greenroom::cpu {
 
+// For up to max_positions visible positions and cached rows of which a head reads up to max_row values.
+std::int64_t attention_scratch_floats(std::int64_t max_positions, std::int64_t max_row) noexcept;
+
 // Multi-head latent attention in its absorbed form (arXiv:2405.04434, section 2.1.2; absorption: same paper,
 // end of the section): all heads share the cached rows, whose first latent_dim values are key and value at
 // once.
 //   score[s] = scale · q[t][h] · cache[s],  s <= first_position + t;   out[t][h] = Σ_s softmax(score)[s] ·
 //   cache[s][:latent_dim]
 // q: [n_tokens, n_heads · row_dim]; cache: rows of row_dim, those up to the last token's position filled;
-// out: [n_tokens, n_heads · latent_dim]. Scratch: one float per cached row, per thread.
-// The order of summation is that of the positions: the same for any batching and number of threads.
+// out: [n_tokens, n_heads · latent_dim].
+// visible: empty, or n_visible positions per token, rising, ending with -1 where a token has fewer: only
+// these are seen (sparse attention; see indexer.h).
 void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
-                   ConstMatrixView cache, std::int64_t first_position, const MlaShape& shape);
+                   const KvRows& cache, std::int64_t first_position, const MlaShape& shape,
+                   std::span<const std::int32_t> visible = {}, std::int64_t n_visible = 0);
 
 // Attention with grouped queries: head h reads key and value of kv head h / (n_heads / n_kv_heads).
 //   score[s] = scale · q[t][h] · key[s],  shape.first_visible(p) <= s <= p = first_position + t
 //   out[t][h] = Σ_s e^score[s] · value[s] / (Σ_s e^score[s] + e^sinks[h])
 // The last term is there only if sinks (n_heads values, or empty) are given: a place for attention to go to
-// that adds nothing (gpt-oss; Xiao et al. 2023, arXiv:2309.17453). q: [n_tokens, n_heads · head_dim]; cache:
-// rows of keys and values, those up to the last position filled; out: [n_tokens, n_heads · value_dim].
-// Scratch and order of summation as above.
+// that adds nothing (gpt-oss; Xiao et al. 2023, arXiv:2309.17453). q: [n_tokens, n_heads · head_dim]; keys,
+// values: those of all visible positions filled; out: [n_tokens, n_heads · value_dim].
 void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
-                   ConstMatrixView cache, std::int64_t first_position, const GqaShape& shape,
-                   std::span<const float> sinks);
+                   const KvRows& keys, const KvRows& values, std::int64_t first_position,
+                   const GqaShape& shape, std::span<const float> sinks);
 
 }  // namespace greenroom::cpu

@@ -36,6 +36,30 @@ void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* 
                       });
 }
 
+void layer_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, const float* bias,
+                float eps) {
+    assert(out.n_rows == x.n_rows && out.n_cols == x.n_cols);
+    const auto n = static_cast<double>(x.n_cols);
+    team.parallel_for(
+        x.n_rows, row_grain(x.n_cols), [&](std::int64_t first, std::int64_t last, int) noexcept {
+            for (std::int64_t t = first; t < last; ++t) {
+                const std::span<const float> in = x.row_span(t);
+                double sum = 0;
+                for (const float v : in) sum += static_cast<double>(v);
+                const double mean = sum / n;
+                double squares = 0;
+                for (const float v : in)
+                    squares += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean);
+                const double factor = 1.0 / std::sqrt(squares / n + static_cast<double>(eps));
+                float* to = out.row(t);
+                for (std::size_t i = 0; i < in.size(); ++i) {
+                    const double v = (static_cast<double>(in[i]) - mean) * factor;
+                    to[i] = static_cast<float>(v) * weight[i] + bias[i];
+                }
+            }
+        });
+}
+
 void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::span<const float> frequencies,
                  float magnitude) noexcept {
     assert(out.n_cols == 2 * static_cast<std::int64_t>(frequencies.size()));
@@ -121,6 +145,16 @@ void gate_rows(ThreadTeam& team, MatrixView x, ConstMatrixView gate) {
                               const float factor = sigmoid(*gate.row(t));
                               for (std::int64_t i = 0; i < x.n_cols; ++i) x.row(t)[i] *= factor;
                           }
+                      });
+}
+
+void gate(ThreadTeam& team, MatrixView x, ConstMatrixView logits) {
+    assert(x.n_rows == logits.n_rows && x.n_cols == logits.n_cols);
+    team.parallel_for(x.n_rows, row_grain(4 * x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              for (std::int64_t i = 0; i < x.n_cols; ++i)
+                                  x.row(t)[i] *= sigmoid(logits.row(t)[i]);
                       });
 }
 

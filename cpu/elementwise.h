@@ -16,6 +16,11 @@ namespace greenroom::cpu {
 // weight: n_cols values, or nullptr for ones. out may be x.
 void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, float eps);
 
+// out[t] = (x[t] - mean) / sqrt(variance + eps) · weight + bias  (Ba et al. 2016, arXiv:1607.06450).
+// weight, bias: n_cols values. out may be x.
+void layer_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, const float* bias,
+                float eps);
+
 // Angles of the rotary embedding (Su et al. 2021, arXiv:2104.09864, eq. 34): out[t] = cos θ_0, sin θ_0, cos
 // θ_1, … with θ_i = positions[t] · frequencies[i], each multiplied by `magnitude` (YaRN's attention factor,
 // else 1). out: [n_tokens, 2 · frequencies.size()].
@@ -41,6 +46,9 @@ void scale_rows(ThreadTeam& team, MatrixView x, std::span<const float> factors);
 
 // x[t] ← sigmoid(gate[t]) · x[t].  gate: one column.
 void gate_rows(ThreadTeam& team, MatrixView x, ConstMatrixView gate);
+
+// x ← sigmoid(logits) · x, value by value.
+void gate(ThreadTeam& team, MatrixView x, ConstMatrixView logits);
 
 // x ← x + y.
 void add(ThreadTeam& team, MatrixView x, ConstMatrixView y);

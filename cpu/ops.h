@@ -5,7 +5,10 @@
 
 #include "cpu/attention.h"
 #include "cpu/buffer.h"
+#include "cpu/delta_net.h"
 #include "cpu/elementwise.h"
+#include "cpu/indexer.h"
+#include "cpu/kv_rows.h"
 #include "cpu/matmul.h"
 #include "cpu/parallel.h"
 #include "cpu/router.h"
@@ -22,10 +25,10 @@ class Ops {
     // The team must outlive the Ops. scratch_floats: per thread, see scratch_floats_needed().
     Ops(ThreadTeam& team, std::int64_t scratch_floats) : team_(team), scratch_(team.size(), scratch_floats) {}
 
-    // What the operations need per thread for rows of up to max_row values, max_experts experts and a
-    // context.
+    // What the operations need per thread for weight rows of up to max_row values, max_experts experts, and a
+    // context of which a head reads rows of up to max_kv_row values.
     static std::int64_t scratch_floats_needed(std::int64_t max_row, std::int64_t max_experts,
-                                              std::int64_t context_tokens) noexcept;
+                                              std::int64_t context_tokens, std::int64_t max_kv_row) noexcept;
 
     ThreadTeam& team() noexcept { return team_; }
     const Scratch& scratch() const noexcept { return scratch_; }
@@ -53,19 +56,40 @@ class Ops {
               ConstMatrixView angles, RopePairing pairing) {
         cpu::rope(team_, out, out_stride, x, x_stride, n_heads, angles, pairing);
     }
-    void mla_attention(MatrixView out, ConstMatrixView q, ConstMatrixView cache, std::int64_t first_position,
-                       const MlaShape& shape) {
-        cpu::mla_attention(team_, scratch_, out, q, cache, first_position, shape);
+    void layer_norm(MatrixView out, ConstMatrixView x, std::span<const float> weight,
+                    std::span<const float> bias, float eps) {
+        cpu::layer_norm(team_, out, x, weight.data(), bias.data(), eps);
     }
-    void gqa_attention(MatrixView out, ConstMatrixView q, ConstMatrixView cache, std::int64_t first_position,
-                       const GqaShape& shape, std::span<const float> sinks) {
-        cpu::gqa_attention(team_, scratch_, out, q, cache, first_position, shape, sinks);
+    void store_rows(const KvRows& rows, std::int64_t first_position, ConstMatrixView from) {
+        cpu::store_rows(rows, first_position, from);
+    }
+    void mla_attention(MatrixView out, ConstMatrixView q, const KvRows& cache, std::int64_t first_position,
+                       const MlaShape& shape, std::span<const std::int32_t> visible, std::int64_t n_visible) {
+        cpu::mla_attention(team_, scratch_, out, q, cache, first_position, shape, visible, n_visible);
+    }
+    void gqa_attention(MatrixView out, ConstMatrixView q, const KvRows& keys, const KvRows& values,
+                       std::int64_t first_position, const GqaShape& shape, std::span<const float> sinks) {
+        cpu::gqa_attention(team_, scratch_, out, q, keys, values, first_position, shape, sinks);
+    }
+    void index_positions(std::span<std::int32_t> visible, ConstMatrixView q, ConstMatrixView weights,
+                         const KvRows& keys, std::int64_t first_position, std::int64_t top_k) {
+        cpu::index_positions(team_, scratch_, visible, q, weights, keys, first_position, top_k);
+    }
+    void causal_conv(MatrixView x, std::span<const float> weight, std::span<const float> state,
+                     std::span<float> next_state) {
+        cpu::causal_conv(team_, x, weight, state, next_state);
+    }
+    void delta_rule(MatrixView out, MatrixView qkv, ConstMatrixView gates, std::span<const float> a,
+                    std::span<const float> dt_bias, float eps, std::span<const float> state,
+                    std::span<float> next_state, const DeltaNetShape& shape) {
+        cpu::delta_rule(team_, out, qkv, gates, a, dt_bias, eps, state, next_state, shape);
     }
     void glu(MatrixView gate, ConstMatrixView up, Glu kind) { cpu::glu(team_, gate, up, kind); }
     void add_bias(MatrixView x, std::span<const float> bias) { cpu::add_bias(team_, x, bias.data()); }
     void scale(MatrixView x, float factor) { cpu::scale(team_, x, factor); }
     void scale_rows(MatrixView x, std::span<const float> factors) { cpu::scale_rows(team_, x, factors); }
     void gate_rows(MatrixView x, ConstMatrixView gate) { cpu::gate_rows(team_, x, gate); }
+    void gate(MatrixView x, ConstMatrixView logits) { cpu::gate(team_, x, logits); }
     void add(MatrixView x, ConstMatrixView y) { cpu::add(team_, x, y); }
     void copy(MatrixView to, ConstMatrixView from) noexcept { cpu::copy(to, from); }
     void route(std::span<std::int32_t> experts, std::span<float> weights, ConstMatrixView logits,

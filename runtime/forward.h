@@ -7,11 +7,11 @@
 // are reserved by the constructor (working_floats says how many); run() and head() allocate nothing.
 
 #include "quant/base/error.h"
-#include "runtime/kv_cache.h"
 #include "runtime/model_spec.h"
 #include "runtime/observer.h"
 #include "runtime/ops_concept.h"
 #include "runtime/scheduler.h"
+#include "runtime/sequence_memory.h"
 #include "runtime/weights.h"
 
 #include <algorithm>
@@ -27,7 +27,12 @@ struct ForwardWidths {
     std::int64_t model = 0;          // residual stream; also normed input and block output
     std::int64_t query_rank = 0;     // MLA: compressed query
     std::int64_t query = 0;          // all heads
-    std::int64_t kv_row = 0;         // one layer's new cache row
+    std::int64_t gated_query = 0;    // the same with each head's output gate
+    std::int64_t kv_row = 0;         // one layer's new keys and values; DeltaNet: queries too
+    std::int64_t index_query = 0;    // indexer: queries of all heads
+    std::int64_t index_key = 0;      // indexer: key
+    std::int64_t index_weights = 0;  // indexer: a weight per head; DeltaNet: gate logits
+    std::int64_t visible = 0;        // indexer: positions (not floats)
     std::int64_t latent_query = 0;   // MLA: n_heads · (latent + rope)
     std::int64_t latent_result = 0;  // MLA: n_heads · latent
     std::int64_t value = 0;          // n_heads · value
@@ -36,8 +41,9 @@ struct ForwardWidths {
     std::int64_t experts = 0;        // router logits
 
     std::int64_t total() const noexcept {
-        return 3 * model + query_rank + query + kv_row + latent_query + latent_result + value + angles +
-               2 * dense_d_ff + experts;
+        return 3 * model + query_rank + query + gated_query + kv_row + index_query + index_key +
+               index_weights + visible + latent_query + latent_result + value + angles + 2 * dense_d_ff +
+               experts;
     }
 };
 
@@ -58,7 +64,12 @@ class Forward {
         block_out_ = ops.allocate(batch_tokens * w.model);
         query_rank_ = ops.allocate(batch_tokens * w.query_rank);
         query_ = ops.allocate(batch_tokens * w.query);
+        gated_query_ = ops.allocate(batch_tokens * w.gated_query);
         kv_row_ = ops.allocate(batch_tokens * w.kv_row);
+        index_query_ = ops.allocate(batch_tokens * w.index_query);
+        index_key_ = ops.allocate(batch_tokens * w.index_key);
+        index_weights_ = ops.allocate(batch_tokens * w.index_weights);
+        visible_.resize(static_cast<std::size_t>(batch_tokens * w.visible));
         latent_query_ = ops.allocate(batch_tokens * w.latent_query);
         latent_result_ = ops.allocate(batch_tokens * w.latent_result);
         value_ = ops.allocate(batch_tokens * w.value);
@@ -77,13 +88,15 @@ class Forward {
         return batch_tokens * forward_widths(spec).total();
     }
 
-    // Takes the tokens, at most batch_tokens, through all layers, filling the cache from first_position on.
-    // Returns false when `cancelled` (may be nullptr) was found set between two layers: the cache rows are
-    // then not to be used.
-    bool run(std::span<const std::int32_t> tokens, std::int64_t first_position, KvCache<T>& cache,
-             ForwardObserver* observer, const std::atomic<bool>* cancelled) {
+    // Takes the tokens, at most batch_tokens, through all layers, following those in memory, and commits them
+    // there. Returns false, having committed nothing, when `cancelled` (may be nullptr) was found set between
+    // two layers.
+    bool run(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory, ForwardObserver* observer,
+             const std::atomic<bool>* cancelled) {
         GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
         n_tokens_ = static_cast<std::int64_t>(tokens.size());
+        const std::int64_t first_position = memory.n_tokens();
+        memory.begin(n_tokens_);
         for (std::size_t t = 0; t < tokens.size(); ++t)
             positions_[t] = static_cast<std::int32_t>(first_position) + static_cast<std::int32_t>(t);
         ops_.rope_angles(view(angles_, spec_.rope.n_dims), std::span(positions_).first(tokens.size()),
@@ -95,9 +108,10 @@ class Forward {
         if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
         for (int i = 0; i < spec_.n_layers(); ++i) {
             if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
-            run_layer(i, hidden, first_position, cache, observer);
+            run_layer(i, hidden, first_position, memory.layer(i), observer);
             if (observer != nullptr) observer->on_hidden(i, first_position, hidden);
         }
+        memory.commit(n_tokens_);
         return true;
     }
 
@@ -118,7 +132,7 @@ class Forward {
         return {buffer.data(), n_tokens_, n_cols, n_cols};
     }
 
-    void run_layer(int i, MatrixView hidden, std::int64_t first_position, KvCache<T>& cache,
+    void run_layer(int i, MatrixView hidden, std::int64_t first_position, const LayerMemory& memory,
                    ForwardObserver* observer) {
         const LayerSpec& layer = spec_.layers[static_cast<std::size_t>(i)];
         const LayerWeights& w = weights_.layers[static_cast<std::size_t>(i)];
@@ -126,10 +140,12 @@ class Forward {
 
         ops_.rms_norm(normed, hidden, w.attention_norm, spec_.norm_eps);
         if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
-            attend(*mla, std::get<MlaWeights>(w.attention), normed, cache.layer(i), first_position);
+            attend(*mla, std::get<MlaWeights>(w.attention), normed, memory, first_position);
+        else if (const auto* delta_net = std::get_if<DeltaNetSpec>(&layer.attention))
+            attend(*delta_net, std::get<DeltaNetWeights>(w.attention), normed, memory);
         else
-            attend(std::get<GqaSpec>(layer.attention), std::get<GqaWeights>(w.attention), normed,
-                   cache.layer(i), first_position);
+            attend(std::get<GqaSpec>(layer.attention), std::get<GqaWeights>(w.attention), normed, memory,
+                   first_position);
         add_block_output(hidden);
 
         ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
@@ -141,7 +157,7 @@ class Forward {
 
     // Block output = attention(normed).  Multi-head latent attention, absorbed: the query goes to latent
     // space through k_b and meets the cached latents there; what is found comes back through v_b.
-    void attend(const MlaSpec& mla, const MlaWeights& w, ConstMatrixView normed, MatrixView cache,
+    void attend(const MlaSpec& mla, const MlaWeights& w, ConstMatrixView normed, const LayerMemory& memory,
                 std::int64_t first_position) {
         const std::int64_t head_dim = mla.nope_dim + mla.rope_dim;
         const std::int64_t row_dim = mla.latent_dim + mla.rope_dim;
@@ -163,7 +179,10 @@ class Forward {
         ops_.matmul(row, w.kv_a, normed);
         ops_.rms_norm(latent, latent, w.kv_a_norm, spec_.norm_eps);
         ops_.rope(key_rope, mla.rope_dim, key_rope, mla.rope_dim, 1, angles, spec_.rope.pairing);
-        ops_.copy(cache.rows(first_position, n_tokens_), row);
+        ops_.store_rows(memory.keys, first_position, row);
+        const std::span<const std::int32_t> visible =
+            w.indexer ? index(mla, *w.indexer, normed, memory, first_position)
+                      : std::span<const std::int32_t>{};
 
         const MatrixView latent_query = view(latent_query_, mla.n_heads * row_dim);
         const std::int64_t query_rest = query.n_cols - mla.nope_dim;
@@ -175,13 +194,41 @@ class Forward {
         const MatrixView latent_result = view(latent_result_, mla.n_heads * mla.latent_dim);
         const MatrixView value = view(value_, mla.n_heads * mla.value_dim);
         const MatrixView out = view(block_out_, spec_.d_model);
-        ops_.mla_attention(latent_result, latent_query, cache, first_position, mla.shape());
+        ops_.mla_attention(latent_result, latent_query, memory.keys, first_position, mla.shape(), visible,
+                           visible.empty() ? 0 : mla.indexer.top_k);
         ops_.matmul_heads(value, mla.value_dim, w.v_b, latent_result, mla.latent_dim);
         ops_.matmul(out, w.output, value);
     }
 
+    // The positions that each token is to see, where there are more than top_k; empty: all. The indexer's
+    // queries come from the compressed query in query_rank_; of both queries and keys the first rope_dim
+    // values are rotated, in halves. Its key is stored in any case: later tokens ask for it.
+    std::span<const std::int32_t> index(const MlaSpec& mla, const IndexerWeights& w, ConstMatrixView normed,
+                                        const LayerMemory& memory, std::int64_t first_position) {
+        const IndexerSpec& indexer = mla.indexer;
+        const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
+        const MatrixView key = view(index_key_, indexer.head_dim);
+        constexpr float kLayerNormEps = 1e-6F;  // fixed by the architecture
+        ops_.matmul(key, w.k, normed);
+        ops_.layer_norm(key, key, w.k_norm, w.k_norm_bias, kLayerNormEps);
+        ops_.rope(key, indexer.head_dim, key, indexer.head_dim, 1, angles, RopePairing::halves);
+        ops_.store_rows(memory.index_keys, first_position, key);
+        if (first_position + n_tokens_ <= indexer.top_k) return {};
+
+        const MatrixView query = view(index_query_, std::int64_t{indexer.n_heads} * indexer.head_dim);
+        const MatrixView weights = view(index_weights_, indexer.n_heads);
+        ops_.matmul(query, w.q, view(query_rank_, mla.q_rank));
+        ops_.rope(query, indexer.head_dim, query, indexer.head_dim, indexer.n_heads, angles,
+                  RopePairing::halves);
+        ops_.matmul(weights, w.head_weights, normed);
+        const std::span<std::int32_t> visible =
+            std::span(visible_).first(static_cast<std::size_t>(n_tokens_ * indexer.top_k));
+        ops_.index_positions(visible, query, weights, memory.index_keys, first_position, indexer.top_k);
+        return visible;
+    }
+
     // Block output = attention(normed), with grouped queries.
-    void attend(const GqaSpec& gqa, const GqaWeights& w, ConstMatrixView normed, MatrixView cache,
+    void attend(const GqaSpec& gqa, const GqaWeights& w, ConstMatrixView normed, const LayerMemory& memory,
                 std::int64_t first_position) {
         const GqaShape& shape = gqa.shape;
         const MatrixView query = view(query_, std::int64_t{shape.n_heads} * shape.head_dim);
@@ -189,7 +236,16 @@ class Forward {
         const MatrixView key{kv_row_.data(), n_tokens_, shape.key_cols(), shape.key_cols()};
         const MatrixView value{kv_row_.data() + n_tokens_ * shape.key_cols(), n_tokens_, shape.value_cols(),
                                shape.value_cols()};
-        ops_.matmul(query, w.q, normed);
+        // With an output gate each head's query is followed by its gate.
+        const std::int64_t n_query_heads = n_tokens_ * shape.n_heads;
+        const MatrixView gated{gated_query_.data(), n_query_heads, 2 * shape.head_dim, 2 * shape.head_dim};
+        if (gqa.has_output_gate) {
+            ops_.matmul(view(gated_query_, 2 * query.n_cols), w.q, normed);
+            ops_.copy(MatrixView{query.data, n_query_heads, shape.head_dim, shape.head_dim},
+                      gated.columns(0, shape.head_dim));
+        } else {
+            ops_.matmul(query, w.q, normed);
+        }
         ops_.matmul(key, w.k, normed);
         ops_.matmul(value, w.v, normed);
         if (gqa.has_qkv_bias) {
@@ -219,15 +275,44 @@ class Forward {
                 temperatures_[static_cast<std::size_t>(t)] = query_temperature(gqa, first_position + t);
             ops_.scale_rows(query, std::span(temperatures_).first(static_cast<std::size_t>(n_tokens_)));
         }
-        const MatrixView new_rows = cache.rows(first_position, n_tokens_);
-        ops_.copy(new_rows.columns(0, shape.key_cols()), key);
-        ops_.copy(new_rows.columns(shape.key_cols(), shape.value_cols()), value);
+        ops_.store_rows(memory.keys, first_position, key);
+        ops_.store_rows(memory.values, first_position, value);
 
         const MatrixView result = view(value_, std::int64_t{shape.n_heads} * shape.value_dim);
         const MatrixView out = view(block_out_, spec_.d_model);
-        ops_.gqa_attention(result, query, cache, first_position, shape, w.sinks);
+        ops_.gqa_attention(result, query, memory.keys, memory.values, first_position, shape, w.sinks);
+        if (gqa.has_output_gate)
+            ops_.gate(MatrixView{result.data, n_query_heads, shape.value_dim, shape.value_dim},
+                      gated.columns(shape.head_dim, shape.value_dim));
         ops_.matmul(out, w.output, result);
         if (gqa.has_output_bias) ops_.add_bias(out, w.output_bias);
+    }
+
+    // Block output = gated DeltaNet(normed): a convolution over the last tokens' projections, the recurrence,
+    // and each head's result normalised and gated by silu(z).
+    void attend(const DeltaNetSpec& delta_net, const DeltaNetWeights& w, ConstMatrixView normed,
+                const LayerMemory& memory) {
+        const DeltaNetShape& shape = delta_net.shape;
+        const MatrixView qkv = view(kv_row_, shape.channels());
+        const MatrixView gates = view(index_weights_, 2 * shape.n_value_heads);
+        const MatrixView z = view(query_, shape.value_cols());
+        const MatrixView result = view(value_, shape.value_cols());
+        const auto n_conv = static_cast<std::size_t>(shape.conv_state_values());
+
+        ops_.matmul(qkv, w.qkv, normed);
+        ops_.causal_conv(qkv, w.conv, memory.state.first(n_conv), memory.next_state.first(n_conv));
+        std::int64_t column = 0;
+        for (const TensorView& gate : w.gates) {
+            ops_.matmul(gates.columns(column, gate.shape[1]), gate, normed);
+            column += gate.shape[1];
+        }
+        constexpr float kLengthEps = 1e-6F;  // fixed by the architecture
+        ops_.delta_rule(result, qkv, gates, w.a, w.dt_bias, kLengthEps, memory.state.subspan(n_conv),
+                        memory.next_state.subspan(n_conv), shape);
+        norm_heads(result, shape.value_dim, w.norm);
+        ops_.matmul(z, w.z, normed);
+        ops_.glu(z, result, Glu::silu);
+        ops_.matmul(view(block_out_, spec_.d_model), w.output, z);
     }
 
     // Normalises each head of each row by itself.  x: contiguous rows of heads.
@@ -290,11 +375,13 @@ class Forward {
     std::int64_t batch_tokens_;
     std::int64_t n_tokens_ = 0;  // of the batch in hand
     Buffer hidden_, normed_, block_out_;
-    Buffer query_rank_, query_, kv_row_, latent_query_, latent_result_, value_, angles_;
+    Buffer query_rank_, query_, gated_query_, kv_row_, latent_query_, latent_result_, value_, angles_;
+    Buffer index_query_, index_key_, index_weights_;
     Buffer gate_, up_, router_logits_;
     std::vector<std::int32_t> expert_ids_;
     std::vector<float> expert_factors_;
     std::vector<std::int32_t> positions_;
+    std::vector<std::int32_t> visible_;
     std::vector<float> temperatures_;
 };
 

@@ -3,7 +3,6 @@
 #include "cpu/ops.h"
 #include "quant/base/error.h"
 #include "runtime/forward.h"
-#include "runtime/kv_cache.h"
 #include "runtime/scheduler.h"
 
 #include <algorithm>
@@ -63,32 +62,37 @@ std::int64_t cgroup_available() {
 
 }  // namespace
 
-MemoryPlan plan_session(const ModelSpec& spec, std::int64_t context_tokens, std::int64_t batch_tokens,
-                        int n_threads) {
+MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
+                        std::int64_t batch_tokens, int n_threads) {
     const ModelExtent extent = extent_of(spec);
     const std::int64_t floats =
         Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
-        n_threads * cpu::Ops::scratch_floats_needed(extent.max_row, extent.max_experts, context_tokens) +
+        n_threads * cpu::Ops::scratch_floats_needed(extent.max_row, extent.max_experts, layout.context_tokens,
+                                                    extent.max_kv_row) +
         kLogitsRows * spec.n_vocab;
     MemoryPlan plan;
-    plan.kv_cache_bytes = kv_cache_bytes(spec, context_tokens);
+    plan.kv_cache_bytes = layout.bytes();
+    plan.checkpoint_bytes = n_checkpoints * layout.checkpoint_bytes();
     plan.working_bytes = floats * static_cast<std::int64_t>(sizeof(float)) +
                          ExpertScheduler::working_bytes(spec, batch_tokens);
     return plan;
 }
 
-void check_plan(const MemoryPlan& plan, const ModelSpec& spec, std::int64_t context_tokens,
-                std::int64_t available_bytes) {
+void check_plan(const MemoryPlan& plan, const KvLayout& layout, std::int64_t available_bytes) {
     if (plan.total() <= available_bytes) return;
-    const std::int64_t per_token = std::max<std::int64_t>(1, kv_cache_bytes(spec, 1));
-    const std::int64_t fits = (available_bytes - plan.working_bytes) / per_token;
+    const std::int64_t per_token = layout.bytes_per_token();
+    const std::int64_t fixed = plan.total() - per_token * layout.context_tokens;
+    const std::int64_t fits = per_token > 0 ? (available_bytes - fixed) / per_token : 0;
     constexpr double kMiB = 1024.0 * 1024.0;
-    fail(ErrorKind::out_of_memory,
-         "a context of {} tokens needs {:.1f} MiB for the KV cache and {:.1f} MiB to work in; {:.1f} MiB are "
-         "available. {}",
-         context_tokens, static_cast<double>(plan.kv_cache_bytes) / kMiB,
-         static_cast<double>(plan.working_bytes) / kMiB, static_cast<double>(available_bytes) / kMiB,
-         fits > 0 ? fmt::format("Use -c {} or less", fits) : "Use a smaller batch (-b) or free some memory");
+    const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / kMiB; };
+    fail(
+        ErrorKind::out_of_memory,
+        "a context of {} tokens needs {:.1f} MiB for the KV cache, {:.1f} MiB for checkpoints and {:.1f} MiB "
+        "to work in; {:.1f} MiB are available. {}",
+        layout.context_tokens, mib(plan.kv_cache_bytes), mib(plan.checkpoint_bytes), mib(plan.working_bytes),
+        mib(available_bytes),
+        fits > 0 ? fmt::format("Use -c {} or less, or smaller types (-ctk q8_0 -ctv q8_0)", fits)
+                 : "Use a smaller batch (-b) or free some memory");
 }
 
 std::int64_t available_memory_bytes() { return std::min(meminfo_available(), cgroup_available()); }

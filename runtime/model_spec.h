@@ -22,8 +22,16 @@ struct RopeSpec {
     bool has_divisors = false;       // the frequencies have been divided by the file's rope_freqs.weight
 };
 
+// The lightning indexer of DeepSeek Sparse Attention (DeepSeek-V3.2, arXiv:2512.02556, section 2.1): heads of
+// its own score the earlier tokens, and attention sees the top_k best only.
+struct IndexerSpec {
+    int n_heads = 0;  // 0: none
+    int head_dim = 0;
+    int top_k = 0;
+};
+
 // Multi-head latent attention: DeepSeek-V2, arXiv:2405.04434, section 2.1. The KV cache holds latent_dim +
-// rope_dim values per token and layer.
+// rope_dim values per token and layer, and the indexer's key.
 struct MlaSpec {
     int n_heads = 0;
     int q_rank = 0;      // rank of the query compression; 0: none (DeepSeek-V2-Lite)
@@ -32,6 +40,7 @@ struct MlaSpec {
     int rope_dim = 0;    // … and rotated
     int value_dim = 0;   // of a head
     float scale = 0;     // of the scores: 1/√(nope_dim + rope_dim), times YaRN's mscale²
+    IndexerSpec indexer;
 
     MlaShape shape() const noexcept { return {n_heads, latent_dim, rope_dim, scale}; }
 };
@@ -51,14 +60,21 @@ struct GqaSpec {
     bool has_qkv_bias = false;
     bool has_output_bias = false;
     bool has_sinks = false;
-    bool rotates = true;  // false: the layer has no position embedding (Llama 4)
+    bool has_output_gate = false;  // q gives a gate besides each head's query: result · sigmoid(gate)
+                                   // (Qiu et al. 2025, arXiv:2505.06708; Qwen3-Next)
+    bool rotates = true;           // false: the layer has no position embedding (Llama 4)
     // Queries at position p are multiplied by 1 + temperature · ln(floor((p + 1) / temperature_floor) + 1)
     // (Llama 4).
     float temperature = 0;
     float temperature_floor = 1;
 };
 
-using AttentionSpec = std::variant<MlaSpec, GqaSpec>;
+// Gated DeltaNet in the place of attention: a state of fixed size instead of cached rows.
+struct DeltaNetSpec {
+    DeltaNetShape shape;
+};
+
+using AttentionSpec = std::variant<MlaSpec, GqaSpec, DeltaNetSpec>;
 
 // Gated feed-forward network: down · glu(gate · x, up · x).
 struct DenseFfnSpec {
@@ -104,13 +120,11 @@ struct ModelSpec {
     int n_layers() const noexcept { return static_cast<int>(layers.size()); }
 };
 
-// Values that a token leaves in the KV cache of one layer.
-std::int64_t kv_row_values(const AttentionSpec& attention) noexcept;
-
 // Values of the longest row of any weight matrix, experts per layer at most, and the like: what buffers are
 // sized by.
 struct ModelExtent {
     std::int64_t max_row = 0;
+    std::int64_t max_kv_row = 0;  // of cached values that a head reads
     std::int64_t max_experts = 0;
     std::int64_t max_top_k = 0;
     std::int64_t max_expert_d_ff = 0;

@@ -8,6 +8,7 @@
 // the Ops' own way of waiting says so (on the CPU: at once). Outputs don't overlap inputs unless an operation
 // works in place.
 
+#include "quant/base/kv_rows.h"
 #include "quant/base/matrix_view.h"
 #include "quant/base/op_params.h"
 #include "quant/base/tensor_view.h"
@@ -23,7 +24,7 @@ concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView&
                        std::span<const std::int32_t> ids, std::span<const float> f,
                        std::span<std::int32_t> chosen, std::span<float> weights, std::int64_t n, int heads,
                        float number, RopePairing pairing, Glu kind, const MlaShape& mla, const GqaShape& gqa,
-                       const RouterRule& rule) {
+                       const RouterRule& rule, const KvRows& rows, const DeltaNetShape& delta_net) {
     typename T::Buffer;                                       // owns float32 memory: data(), size()
     { ops.allocate(n) } -> std::same_as<typename T::Buffer>;  // n floats
     ops.embed(m, w, ids);                                     // out, table, ids
@@ -32,16 +33,22 @@ concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView&
     ops.matmul_heads(m, n, w, c, n);          // out, its head stride, weights, x, its head stride
     ops.rope_angles(m, ids, f, number);       // out, positions, frequencies, magnitude
     ops.rope(m, n, c, n, heads, c, pairing);  // out, its head stride, x, its head stride, n_heads, angles
-    ops.mla_attention(m, c, c, n, mla);       // out, q, cache rows, first position, shape
-    ops.gqa_attention(m, c, c, n, gqa, f);    // out, q, cache rows, first position, shape, sinks or nothing
-    ops.glu(m, c, kind);                      // gate in place, up
-    ops.add_bias(m, f);                       // x in place, bias
-    ops.scale(m, number);                     // x in place, factor
-    ops.scale_rows(m, f);                     // x in place, a factor per row
-    ops.gate_rows(m, c);                      // x in place, one column of logits
-    ops.add(m, c);                            // x in place, y
-    ops.copy(m, c);                           // to, from
-    ops.route(chosen, weights, c, f, rule);   // experts, weights, logits, selection bias
+    ops.layer_norm(m, c, f, f, number);       // out, x, weight, bias, eps; out may be x
+    ops.store_rows(rows, n, c);               // cache rows, first position, from
+    ops.mla_attention(m, c, rows, n, mla, ids, n);   // out, q, cache rows, first position, shape, visible
+    ops.gqa_attention(m, c, rows, rows, n, gqa, f);  // out, q, keys, values, first position, shape, sinks
+    ops.index_positions(chosen, c, c, rows, n, n);   // visible, q, head weights, keys, first position, top k
+    ops.causal_conv(m, f, f, weights);               // x in place, weight, state, next state
+    ops.delta_rule(m, m, c, f, f, number, f, weights, delta_net);  // out, qkv, gates, a, dt bias, eps, states
+    ops.glu(m, c, kind);                                           // gate in place, up
+    ops.add_bias(m, f);                                            // x in place, bias
+    ops.scale(m, number);                                          // x in place, factor
+    ops.scale_rows(m, f);                                          // x in place, a factor per row
+    ops.gate_rows(m, c);                                           // x in place, one column of logits
+    ops.gate(m, c);                                                // x in place, logits
+    ops.add(m, c);                                                 // x in place, y
+    ops.copy(m, c);                                                // to, from
+    ops.route(chosen, weights, c, f, rule);                        // experts, weights, logits, selection bias
 };
 
 }  // namespace greenroom::runtime

@@ -4,9 +4,9 @@
 #include "cpu/parallel.h"
 #include "quant/base/error.h"
 #include "runtime/forward.h"
-#include "runtime/kv_cache.h"
 #include "runtime/memory_plan.h"
 #include "runtime/scheduler.h"
+#include "runtime/sequence_memory.h"
 
 #include <algorithm>
 
@@ -32,10 +32,18 @@ std::int64_t choose_batch(std::int64_t asked, std::int64_t context_tokens) {
     return std::min(asked, context_tokens);
 }
 
+KvLayout checked_layout(const ModelSpec& spec, const SessionOptions& options, std::int64_t context_tokens,
+                        std::int64_t batch_tokens) {
+    check_kv_types(spec, options.kv_types);
+    return kv_layout(spec, options.kv_types, options.window_rows, context_tokens, batch_tokens);
+}
+
 // Reserving follows the plan; a plan that does not fit is refused first.
-MemoryPlan checked_plan(const Engine& engine, std::int64_t context_tokens, std::int64_t batch_tokens) {
-    const MemoryPlan plan = plan_session(engine.spec(), context_tokens, batch_tokens, engine.n_threads());
-    check_plan(plan, engine.spec(), context_tokens, available_memory_bytes());
+MemoryPlan checked_plan(const Engine& engine, const KvLayout& layout, int n_checkpoints,
+                        std::int64_t batch_tokens) {
+    const MemoryPlan plan =
+        plan_session(engine.spec(), layout, n_checkpoints, batch_tokens, engine.n_threads());
+    check_plan(plan, layout, available_memory_bytes());
     return plan;
 }
 
@@ -46,12 +54,17 @@ struct Session::Impl {
         : engine(e),
           context_tokens(choose_context(e.spec(), e.file().path(), options.context_tokens)),
           batch_tokens(choose_batch(options.batch_tokens, context_tokens)),
-          plan(checked_plan(e, context_tokens, batch_tokens)),
-          ops(e.threads(), cpu::Ops::scratch_floats_needed(extent_of(e.spec()).max_row,
-                                                           extent_of(e.spec()).max_experts, context_tokens)),
+          layout(checked_layout(e.spec(), options, context_tokens, batch_tokens)),
+          n_checkpoints(options.n_checkpoints == SessionOptions::kAutoCheckpoints
+                            ? default_checkpoints(layout)
+                            : options.n_checkpoints),
+          plan(checked_plan(e, layout, n_checkpoints, batch_tokens)),
+          ops(e.threads(),
+              cpu::Ops::scratch_floats_needed(extent_of(e.spec()).max_row, extent_of(e.spec()).max_experts,
+                                              context_tokens, extent_of(e.spec()).max_kv_row)),
           experts(e.spec(), e.weights(), ops, batch_tokens),
           forward(e.spec(), e.weights(), ops, experts, batch_tokens),
-          cache(e.spec(), context_tokens, ops),
+          memory(e.spec(), options.kv_types, layout, n_checkpoints, ops),
           logits(ops.allocate(kLogitsRows * e.spec().n_vocab)) {}
 
     MatrixView logits_rows(std::int64_t n_rows) const noexcept {
@@ -63,6 +76,7 @@ struct Session::Impl {
     void check(std::span<const text::TokenId> tokens) const {
         if (tokens.empty()) fail(ErrorKind::bad_input, "no tokens to evaluate");
         const auto n_new = static_cast<std::int64_t>(tokens.size());
+        const std::int64_t n_tokens = memory.n_tokens();
         if (n_new > context_tokens - n_tokens)
             fail(ErrorKind::bad_input,
                  "{} tokens after {} already there are {} more than the context of {} holds. Shorten the "
@@ -82,33 +96,31 @@ struct Session::Impl {
     Evaluated run_batches(std::span<const text::TokenId> tokens, const EvaluateOptions& options,
                           AfterBatch&& after_batch) {
         check(tokens);
-        const std::int64_t start = n_tokens;
         const auto n_all = static_cast<std::int64_t>(tokens.size());
         for (std::int64_t done = 0; done < n_all;) {
             const std::int64_t n = std::min(batch_tokens, n_all - done);
             const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n));
-            if (!forward.run(batch, n_tokens, cache, options.observer, options.cancelled)) {
-                n_tokens = start;
-                return Evaluated::cancelled;
-            }
-            after_batch(n_tokens, n);
-            n_tokens += n;
+            if (!forward.run(batch, memory, options.observer, options.cancelled)) return Evaluated::cancelled;
+            after_batch(memory.n_tokens() - n, n);
             done += n;
             if (options.progress) options.progress("prefill", done, n_all);
         }
+        // Where a prompt ends another answer may begin; where a generated token ends nobody comes back to.
+        if (n_all > 1) memory.save_checkpoint();
         return Evaluated::done;
     }
 
     const Engine& engine;
     std::int64_t context_tokens;
     std::int64_t batch_tokens;
+    KvLayout layout;
+    int n_checkpoints;
     MemoryPlan plan;
     cpu::Ops ops;
     ExpertScheduler experts;
     Forward<cpu::Ops> forward;
-    KvCache<cpu::Ops> cache;
+    SequenceMemory<cpu::Ops> memory;
     cpu::Buffer logits;
-    std::int64_t n_tokens = 0;
     std::span<const float> last_logits;
 };
 
@@ -143,13 +155,15 @@ Evaluated Session::evaluate_each(std::span<const text::TokenId> tokens, const Lo
 
 std::span<const float> Session::logits() const noexcept { return impl_->last_logits; }
 
-void Session::truncate(std::int64_t n_keep) {
-    GR_CHECK(n_keep >= 0 && n_keep <= impl_->n_tokens);
-    impl_->n_tokens = n_keep;
+std::int64_t Session::truncate(std::int64_t n_keep) {
+    GR_CHECK(n_keep >= 0 && n_keep <= n_tokens());
+    return impl_->memory.rewind(n_keep);
 }
 
-std::int64_t Session::n_tokens() const noexcept { return impl_->n_tokens; }
+std::int64_t Session::n_tokens() const noexcept { return impl_->memory.n_tokens(); }
 std::int64_t Session::context_tokens() const noexcept { return impl_->context_tokens; }
+const KvLayout& Session::kv_layout() const noexcept { return impl_->layout; }
+std::int64_t Session::checkpoint_bytes() const noexcept { return impl_->plan.checkpoint_bytes; }
 std::int64_t Session::kv_cache_bytes() const noexcept { return impl_->plan.kv_cache_bytes; }
 std::int64_t Session::working_bytes() const noexcept { return impl_->plan.working_bytes; }
 

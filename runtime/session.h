@@ -1,10 +1,11 @@
 #pragma once
 
-// Session: one timeline of tokens and its KV cache. Everything it needs is sized and reserved by the
-// constructor; evaluating allocates nothing. Not thread-safe; the engine must outlive it.
+// Session: one timeline of tokens and what is remembered of them. Everything it needs is sized and reserved
+// by the constructor; evaluating allocates nothing. Not thread-safe; the engine must outlive it.
 
 #include "quant/base/log.h"
 #include "runtime/engine.h"
+#include "runtime/kv_layout.h"
 
 #include <atomic>
 #include <cstdint>
@@ -17,9 +18,14 @@ namespace greenroom::runtime {
 class ForwardObserver;
 
 struct SessionOptions {
-    std::int64_t context_tokens =
-        0;  // KV cache size; 0: the model's context length, at most kDefaultContextTokens
+    // KV cache size; 0: the model's context length, at most kDefaultContextTokens
+    std::int64_t context_tokens = 0;
     std::int64_t batch_tokens = 512;  // tokens of one forward pass in prefill
+    KvTypes kv_types = {};
+    WindowRows window_rows = WindowRows::ring;
+    int n_checkpoints = kAutoCheckpoints;  // places to go back to, where the model needs them
+
+    static constexpr int kAutoCheckpoints = -1;  // see default_checkpoints()
 };
 
 inline constexpr std::int64_t kDefaultContextTokens = 4096;
@@ -44,7 +50,8 @@ class Session {
 
     // Evaluates the tokens after those already there. Afterwards logits() are those after the last token.
     // Error{bad_input} when they do not fit into the context (saying by how much) or an id is outside the
-    // vocabulary; the timeline is then unchanged. When cancelled the timeline is what it was before the call.
+    // vocabulary; the timeline is then unchanged. When cancelled the timeline holds the batches that were
+    // completed: n_tokens() says how far it got.
     Evaluated evaluate(std::span<const text::TokenId> tokens, const EvaluateOptions& options = {});
 
     // The same, handing over the logits [n_vocab] after each token in turn, with its position in the
@@ -56,12 +63,16 @@ class Session {
     // [n_vocab] after the last token evaluated; valid until the next call. Empty before the first.
     std::span<const float> logits() const noexcept;
 
-    // Drops the tokens from position n_keep on. 0 <= n_keep <= n_tokens().
-    void truncate(std::int64_t n_keep);
+    // Drops the tokens from position n_keep on, 0 <= n_keep <= n_tokens(), and returns how many are kept:
+    // n_keep, or less where a recurrent state or a window's ring has moved on. It then goes back to the last
+    // checkpoint before (one is made after each call of evaluate() with several tokens), or to the beginning.
+    std::int64_t truncate(std::int64_t n_keep);
 
     std::int64_t n_tokens() const noexcept;
     std::int64_t context_tokens() const noexcept;
+    const KvLayout& kv_layout() const noexcept;
     std::int64_t kv_cache_bytes() const noexcept;
+    std::int64_t checkpoint_bytes() const noexcept;
     std::int64_t working_bytes() const noexcept;
 
   private:

@@ -34,9 +34,9 @@ class Binder {
 
     std::vector<float> vector(const std::string& name, std::int64_t n) { return floats(name, {n}); }
 
-    // A vector per expert, one after the other.
-    std::vector<float> vectors(const std::string& name, std::int64_t n, std::int64_t n_experts) {
-        return floats(name, {n, n_experts});
+    // count vectors of n values (one per expert or channel), one after the other.
+    std::vector<float> vectors(const std::string& name, std::int64_t n, std::int64_t count) {
+        return floats(name, {n, count});
     }
 
     // Refuses tensors that were not asked for; those of layers from n_layers on (multi-token prediction) are
@@ -111,6 +111,35 @@ MlaWeights bind_mla(Binder& binder, const std::string& block, const MlaSpec& mla
     w.v_b = binder.matrix(block + "attn_v_b.weight", {mla.latent_dim, mla.value_dim, mla.n_heads});
     w.output =
         binder.matrix(block + "attn_output.weight", {std::int64_t{mla.n_heads} * mla.value_dim, d_model});
+    if (const IndexerSpec& indexer = mla.indexer; indexer.n_heads > 0) {
+        const std::int64_t head_dim = indexer.head_dim;
+        w.indexer = {
+            binder.matrix(block + "indexer.attn_q_b.weight", {mla.q_rank, indexer.n_heads * head_dim}),
+            binder.matrix(block + "indexer.attn_k.weight", {d_model, head_dim}),
+            binder.vector(block + "indexer.k_norm.weight", head_dim),
+            binder.vector(block + "indexer.k_norm.bias", head_dim),
+            binder.matrix(block + "indexer.proj.weight", {d_model, indexer.n_heads})};
+    }
+    return w;
+}
+
+DeltaNetWeights bind_delta_net(Binder& binder, const std::string& block, const DeltaNetSpec& delta_net,
+                               std::int64_t d_model) {
+    DeltaNetWeights w;
+    const DeltaNetShape& shape = delta_net.shape;
+    const std::int64_t n_heads = shape.n_value_heads;
+    w.qkv = binder.matrix(block + "attn_qkv.weight", {d_model, shape.channels()});
+    w.z = binder.matrix(block + "attn_gate.weight", {d_model, shape.value_cols()});
+    if (shape.gate_order == DeltaNetShape::GateOrder::by_key_head)
+        w.gates = {binder.matrix(block + "ssm_ba.weight", {d_model, 2 * n_heads})};
+    else
+        w.gates = {binder.matrix(block + "ssm_beta.weight", {d_model, n_heads}),
+                   binder.matrix(block + "ssm_alpha.weight", {d_model, n_heads})};
+    w.conv = binder.vectors(block + "ssm_conv1d.weight", shape.conv_width, shape.channels());
+    w.a = binder.vector(block + "ssm_a", n_heads);
+    w.dt_bias = binder.vector(block + "ssm_dt.bias", n_heads);
+    w.norm = binder.vector(block + "ssm_norm.weight", shape.value_dim);
+    w.output = binder.matrix(block + "ssm_out.weight", {shape.value_cols(), d_model});
     return w;
 }
 
@@ -119,7 +148,8 @@ GqaWeights bind_gqa(Binder& binder, const std::string& block, const GqaSpec& gqa
     const GqaShape& shape = gqa.shape;
     const std::int64_t query_cols = std::int64_t{shape.n_heads} * shape.head_dim;
     const std::int64_t result_cols = std::int64_t{shape.n_heads} * shape.value_dim;
-    w.q = binder.matrix(block + "attn_q.weight", {d_model, query_cols});
+    w.q =
+        binder.matrix(block + "attn_q.weight", {d_model, gqa.has_output_gate ? 2 * query_cols : query_cols});
     w.k = binder.matrix(block + "attn_k.weight", {d_model, shape.key_cols()});
     w.v = binder.matrix(block + "attn_v.weight", {d_model, shape.value_cols()});
     w.output = binder.matrix(block + "attn_output.weight", {result_cols, d_model});
@@ -183,6 +213,8 @@ Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
         w.attention_norm = binder.vector(block + "attn_norm.weight", d_model);
         if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
             w.attention = bind_mla(binder, block, *mla, d_model);
+        else if (const auto* delta_net = std::get_if<DeltaNetSpec>(&layer.attention))
+            w.attention = bind_delta_net(binder, block, *delta_net, d_model);
         else
             w.attention = bind_gqa(binder, block, std::get<GqaSpec>(layer.attention), d_model);
         w.ffn_norm = binder.vector(block + spec.ffn_norm_name + ".weight", d_model);

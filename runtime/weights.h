@@ -16,6 +16,14 @@
 namespace greenroom::runtime {
 
 // Shapes are [rows, row length], as a matrix that is multiplied from the left.
+struct IndexerWeights {
+    TensorView q;               // [n_heads · head_dim, q_rank], of the compressed query
+    TensorView k;               // [head_dim, d_model]
+    std::vector<float> k_norm;  // [head_dim]: weight and bias of a layer norm
+    std::vector<float> k_norm_bias;
+    TensorView head_weights;  // [n_heads, d_model]
+};
+
 struct MlaWeights {
     // Either q [n_heads · (nope + rope), d_model], or the compressed pair q_a [q_rank, d_model] and
     // q_b [n_heads · (nope + rope), q_rank] with a norm between them.
@@ -28,12 +36,13 @@ struct MlaWeights {
     TensorView k_b;                // per head [latent, nope]: takes a query into latent space
     TensorView v_b;                // per head [value, latent]: takes a latent value out of it
     TensorView output;             // [d_model, n_heads · value]
+    std::optional<IndexerWeights> indexer;
 };
 
 struct GqaWeights {
-    TensorView q;       // [n_heads · head_dim, d_model]
-    TensorView k;       // [n_kv_heads · head_dim, d_model]
-    TensorView v;       // [n_kv_heads · value_dim, d_model]
+    TensorView q;  // [n_heads · head_dim, d_model]; with an output gate each head's gate follows its query
+    TensorView k;  // [n_kv_heads · head_dim, d_model]
+    TensorView v;  // [n_kv_heads · value_dim, d_model]
     TensorView output;  // [d_model, n_heads · value_dim]
     // Each empty where the spec says that the model has none.
     std::vector<float> q_bias;
@@ -45,7 +54,18 @@ struct GqaWeights {
     std::vector<float> sinks;   // [n_heads]
 };
 
-using AttentionWeights = std::variant<MlaWeights, GqaWeights>;
+struct DeltaNetWeights {
+    TensorView qkv;                 // [channels, d_model]
+    TensorView z;                   // [n_value_heads · value, d_model]: gate of the result
+    std::vector<TensorView> gates;  // beta [n_value_heads, d_model] and alpha, or both in one matrix
+    std::vector<float> conv;        // [channels, conv_width]
+    std::vector<float> a;           // [n_value_heads], negative
+    std::vector<float> dt_bias;     // [n_value_heads]
+    std::vector<float> norm;        // [value]
+    TensorView output;              // [d_model, n_value_heads · value]
+};
+
+using AttentionWeights = std::variant<MlaWeights, GqaWeights, DeltaNetWeights>;
 
 struct DenseFfnWeights {
     TensorView gate;  // [d_ff, d_model]

@@ -25,6 +25,8 @@ With --json one object; sizes in bytes, counts as numbers, 0 for what the file d
   path, part_paths, n_parts, part (only of a file opened alone; from 1), gguf_version, alignment,
   file_bytes, architecture, name, known_architecture, n_parameters, n_active_parameters, resident_bytes,
   expert_bytes, active_bytes, n_layers, n_moe_layers, n_experts, top_k, one_expert_bytes, context_length,
+  kv_cache: {key_type, value_type, bytes_per_token, window_bytes, state_bytes, checkpoint_bytes}, or null
+  for a model that Greenroom can't run; windows as for the whole context in batches of 512,
   types: [{type, n_tensors, n_values, bytes}], metadata: {KEY: {type, element_type, value}},
   tensors: [{name, type, shape, bytes, offset, part}]; offset in its part, parts from 1, shape in ggml's
   order, the length of a row first
@@ -35,6 +37,15 @@ Examples:
   greenroom inspect model.gguf --json | jq .n_active_parameters)";
 
 using Text = std::back_insert_iterator<std::string>;
+
+std::string kv_cache_text(const runtime::KvLayout& layout, const runtime::KvTypes& types) {
+    std::string text = fmt::format("{} bytes per token", layout.bytes_per_token());
+    if (layout.ring_bytes() > 0) text += fmt::format(", windows {}", human_bytes(layout.ring_bytes()));
+    if (layout.state_bytes() > 0)
+        text += fmt::format(", recurrent state 2 × {}", human_bytes(layout.state_bytes()));
+    return text + fmt::format(" (keys {}, values {})", runtime::kv_type_name(types.keys),
+                              runtime::kv_type_name(types.values));
+}
 
 void write_summary(Text out, const GgufReport& report) {
     const auto line = [&out](std::string_view label, const std::string& value) {
@@ -64,6 +75,7 @@ void write_summary(Text out, const GgufReport& report) {
     line("resident", human_bytes(model.resident_bytes));
     line("routed experts", human_bytes(model.expert_bytes));
     line("read per token", human_bytes(model.active_bytes));
+    if (report.kv_cache) line("KV cache", kv_cache_text(*report.kv_cache, report.kv_types));
 }
 
 void write_types(Text out, const runtime::ModelInventory& model) {
@@ -137,10 +149,11 @@ class InspectCommand : public Command {
         app_.add_flag("--kv", shows_metadata_, "List the metadata too; long values are shortened");
         app_.add_flag("--tensors", shows_tensors_, "List the tensors too");
         app_.add_flag("--json", json_, "Print everything as one JSON object");
+        add_kv_type_options(app_, kv_types_);
     }
 
     int run() override {
-        const GgufReport report = open_report(path_);
+        const GgufReport report = open_report(path_, kv_types_);
         std::string text;
         if (json_) {
             text = as_json(report);
@@ -159,6 +172,7 @@ class InspectCommand : public Command {
     bool shows_metadata_ = false;
     bool shows_tensors_ = false;
     bool json_ = false;
+    runtime::KvTypes kv_types_;
 };
 
 }  // namespace

@@ -51,6 +51,9 @@ class LogitsCommand : public Command {
             ->type_name("N")
             ->capture_default_str();
         add_batch_option(app_, session_options_.batch_tokens);
+        // What is compared with a reference should not be rounded on the way.
+        session_options_.kv_types = {quant::Type::F32, quant::Type::F32};
+        add_kv_cache_options(app_, session_options_);
         add_threads_option(app_, n_threads_);
     }
 

@@ -38,7 +38,7 @@ class PerplexityCommand : public Command {
         app_.add_option("-f,--file", text_path_, "The text, UTF-8; - reads standard input")
             ->required()
             ->type_name("FILE");
-        app_.add_option("-c,--ctx-size", n_ctx_, "Tokens of a chunk")
+        app_.add_option("-c,--ctx-size", session_options_.context_tokens, "Tokens of a chunk")
             ->check(whole_number(4, kMaxTokens))
             ->type_name("N")
             ->capture_default_str();
@@ -47,7 +47,8 @@ class PerplexityCommand : public Command {
             ->type_name("N")
             ->capture_default_str();
         app_.add_flag("--json", json_, "Print one JSON object");
-        add_batch_option(app_, batch_tokens_);
+        add_batch_option(app_, session_options_.batch_tokens);
+        add_kv_cache_options(app_, session_options_);
         add_threads_option(app_, n_threads_);
     }
 
@@ -58,17 +59,18 @@ class PerplexityCommand : public Command {
             runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
         const std::vector<text::TokenId> tokens = engine->tokenizer().encode(
             text, {.special = text::SpecialTokens::literal, .add_bos_eos = text::AddBosEos::as_metadata});
-        runtime::Session session(*engine, {.context_tokens = n_ctx_, .batch_tokens = batch_tokens_});
+        runtime::Session session(*engine, session_options_);
+        const std::int64_t n_ctx = session_options_.context_tokens;
 
         const runtime::EvaluateOptions options{
             .progress = {}, .cancelled = &catch_interrupt(), .observer = nullptr};
-        const auto n_whole = static_cast<std::int64_t>(tokens.size()) / n_ctx_;
+        const auto n_whole = static_cast<std::int64_t>(tokens.size()) / n_ctx;
         const std::int64_t n_chunks = max_chunks_ < 0 ? n_whole : std::min(max_chunks_, n_whole);
         const auto show = [n_chunks, report = bar.reporter()](const runtime::PerplexityResult& so_far) {
             if (report) report(fmt::format("PPL {:.4f}", so_far.perplexity), so_far.n_chunks, n_chunks);
         };
         const runtime::PerplexityResult result = runtime::measure_perplexity(
-            session, engine->tokenizer(), tokens, n_ctx_, max_chunks_, options, show);
+            session, engine->tokenizer(), tokens, n_ctx, max_chunks_, options, show);
         bar.clear();
         if (result.n_chunks > 0) write_output(json_ ? as_json(result) : as_line(result));
         if (result.n_chunks == n_chunks) return kExitOk;
@@ -87,23 +89,22 @@ class PerplexityCommand : public Command {
 
     std::string as_line(const runtime::PerplexityResult& result) const {
         return fmt::format("PPL = {:.4f} ± {:.4f} ({} chunks of {} tokens)\n", result.perplexity,
-                           result.standard_error, result.n_chunks, n_ctx_);
+                           result.standard_error, result.n_chunks, session_options_.context_tokens);
     }
 
     std::string as_json(const runtime::PerplexityResult& result) const {
         const nlohmann::json object{{"perplexity", result.perplexity},
                                     {"standard_error", result.standard_error},
                                     {"n_chunks", result.n_chunks},
-                                    {"n_ctx", n_ctx_},
+                                    {"n_ctx", session_options_.context_tokens},
                                     {"n_tokens", result.n_tokens}};
         return object.dump() + "\n";
     }
 
     std::string model_path_;
     std::string text_path_;
-    std::int64_t n_ctx_ = 512;
+    runtime::SessionOptions session_options_{.context_tokens = 512};
     std::int64_t max_chunks_ = -1;
-    std::int64_t batch_tokens_ = 512;
     int n_threads_ = 0;
     bool json_ = false;
 };

@@ -83,6 +83,7 @@ class RunCommand : public Command {
             ->type_name("N")
             ->capture_default_str();
         add_batch_option(app_, session_options_.batch_tokens);
+        add_kv_cache_options(app_, session_options_);
         add_threads_option(app_, n_threads_);
         add_sampling_options(app_, sampler_options_);
     }
@@ -151,13 +152,14 @@ class RunCommand : public Command {
         // The first generated token comes from the prompt's logits; the others took a step each.
         write_error(
             fmt::format("prompt {} tokens{} | generated {} tokens{} | weights {} mapped, KV cache {}, "
-                        "working {}, peak RSS {} | "
+                        "checkpoints {}, working {}, peak RSS {} | "
                         "seed {} | ended by: {}\n",
                         result.n_prompt_tokens, speed_text(result.n_prompt_tokens, result.prefill_s),
                         result.n_generated, speed_text(result.n_generated - 1, result.decode_s),
                         human_bytes(static_cast<std::int64_t>(engine.file().file_bytes())),
-                        human_bytes(session.kv_cache_bytes()), human_bytes(session.working_bytes()),
-                        human_bytes(peak_resident_bytes()), seed, finish_text(result.finish)));
+                        human_bytes(session.kv_cache_bytes()), human_bytes(session.checkpoint_bytes()),
+                        human_bytes(session.working_bytes()), human_bytes(peak_resident_bytes()), seed,
+                        finish_text(result.finish)));
     }
 
     TextInput input_;

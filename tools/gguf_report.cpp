@@ -1,6 +1,8 @@
 #include "tools/gguf_report.h"
 
 #include "quant/base/error.h"
+#include "runtime/arch/registry.h"
+#include "runtime/session.h"
 
 #include <nlohmann/json.hpp>
 
@@ -48,6 +50,29 @@ Json tensors_of(const GgufReport& report) {
     return tensors;
 }
 
+Json kv_cache_of(const GgufReport& report) {
+    if (!report.kv_cache) return nullptr;
+    return {{"key_type", runtime::kv_type_name(report.kv_types.keys)},
+            {"value_type", runtime::kv_type_name(report.kv_types.values)},
+            {"bytes_per_token", report.kv_cache->bytes_per_token()},
+            {"window_bytes", report.kv_cache->ring_bytes()},
+            {"state_bytes", report.kv_cache->state_bytes()},
+            {"checkpoint_bytes", report.kv_cache->checkpoint_bytes()}};
+}
+
+// Of a session with all of the model's context, if Greenroom can run the model.
+std::optional<runtime::KvLayout> kv_layout_of(const quant::Gguf& gguf, const runtime::KvTypes& types) {
+    runtime::ModelSpec spec;
+    try {
+        spec = runtime::read_model_spec(gguf);
+    } catch (const Error&) {
+        return std::nullopt;  // other parts of the report say what there is
+    }
+    runtime::check_kv_types(spec, types);
+    return runtime::kv_layout(spec, types, runtime::WindowRows::ring, spec.context_length,
+                              runtime::SessionOptions{}.batch_tokens);
+}
+
 Json types_of(const runtime::ModelInventory& model) {
     Json types = Json::array();
     for (const runtime::TypeShare& share : model.types)
@@ -60,8 +85,8 @@ Json types_of(const runtime::ModelInventory& model) {
 
 }  // namespace
 
-GgufReport open_report(const std::string& path) {
-    GgufReport report{quant::Gguf::open(path, quant::SplitParts::first_only), {}};
+GgufReport open_report(const std::string& path, const runtime::KvTypes& kv_types) {
+    GgufReport report{quant::Gguf::open(path, quant::SplitParts::first_only), {}, 1, kv_types, {}};
     if (report.gguf.n_parts_expected() > 1) {
         const quant::GgufValue* number = report.gguf.find("split.no");
         const std::uint64_t part_no = (number != nullptr ? number->as_uint() : std::nullopt).value_or(0);
@@ -74,6 +99,7 @@ GgufReport open_report(const std::string& path) {
         }
     }
     report.inventory = runtime::take_inventory(report.gguf);
+    report.kv_cache = kv_layout_of(report.gguf, kv_types);
     return report;
 }
 
@@ -100,6 +126,7 @@ std::string as_json(const GgufReport& report) {
                 {"top_k", model.top_k},
                 {"one_expert_bytes", model.one_expert_bytes},
                 {"context_length", model.context_length},
+                {"kv_cache", kv_cache_of(report)},
                 {"types", types_of(model)},
                 {"metadata", metadata_of(gguf)},
                 {"tensors", tensors_of(report)}};

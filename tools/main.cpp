@@ -11,10 +11,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace greenroom::tools {
@@ -77,7 +79,9 @@ int run_program(int argc, char** argv) {
     commands.push_back(std::make_unique<HelpCommand>(program));
 
     try {
-        program.parse(argc, argv);
+        std::vector<std::string> arguments = spell_out(argc, argv);
+        std::reverse(arguments.begin(), arguments.end());  // as parse() takes them
+        program.parse(std::move(arguments));
         for (const auto& command : commands)
             if (command->app().parsed()) return command->run();
         write_output(program.help());

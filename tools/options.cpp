@@ -1,7 +1,11 @@
 #include "tools/options.h"
 
+#include "quant/base/error.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdlib>
 #include <limits>
@@ -13,6 +17,7 @@ namespace greenroom::tools {
 namespace {
 
 constexpr std::string_view kSamplingGroup = "Sampling";
+constexpr std::string_view kKvCacheGroup = "KV cache";
 
 // All of the text as a number, or nothing.
 template <class T>
@@ -92,6 +97,44 @@ void add_batch_option(CLI::App& app, std::int64_t& batch_tokens) {
         ->capture_default_str();
 }
 
+void add_kv_type_options(CLI::App& app, runtime::KvTypes& types) {
+    const std::string group(kKvCacheGroup);
+    const auto add_type = [&](const std::string& flag, quant::Type& type, const std::string& what) {
+        app.add_option_function<std::string>(
+               flag,
+               [flag, &type](const std::string& name) {
+                   try {
+                       type = runtime::parse_kv_type(name);
+                   } catch (const Error& error) {
+                       bad_usage(flag, error.what());
+                   }
+               },
+               what + " in the cache: f32, f16, bf16, q8_0 or q4_0")
+            ->type_name("TYPE")
+            ->default_str(std::string(runtime::kv_type_name(type)))
+            ->group(group);
+    };
+    add_type("--cache-type-k", types.keys, "-ctk: type of the keys (and of MLA's latents)");
+    add_type("--cache-type-v", types.values, "-ctv: type of the values");
+}
+
+void add_kv_cache_options(CLI::App& app, runtime::SessionOptions& options) {
+    const std::string group(kKvCacheGroup);
+    add_kv_type_options(app, options.kv_types);
+    app.add_flag_callback(
+           "--swa-full", [&options] { options.window_rows = runtime::WindowRows::full; },
+           "Keep all of a sliding window's layers, not just the window")
+        ->group(group);
+    app.add_option(
+           "--ctx-checkpoints", options.n_checkpoints,
+           "Places to go back to, for models with a recurrent state or sliding windows; -1: as many as "
+           "fit into 512 MiB, at most 8")
+        ->check(whole_number(-1, 1024))
+        ->type_name("N")
+        ->capture_default_str()
+        ->group(group);
+}
+
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options) {
     const auto add = [&app](const std::string& flag, auto& value, const std::string& help,
                             CLI::Validator check) {
@@ -133,6 +176,22 @@ void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options) {
         ->allow_extra_args(false)
         ->type_name("TOKEN(+|-)BIAS")
         ->group(std::string(kSamplingGroup));
+}
+
+std::vector<std::string> spell_out(int argc, const char* const* argv) {
+    struct Flag {
+        std::string_view short_name;
+        std::string_view long_name;
+    };
+    constexpr std::array<Flag, 2> kFlags{{{"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}}};
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    for (std::string& argument : arguments) {
+        if (argument == "--") break;
+        const auto* flag = std::find_if(kFlags.begin(), kFlags.end(),
+                                        [&](const Flag& f) { return f.short_name == argument; });
+        if (flag != kFlags.end()) argument = flag->long_name;
+    }
+    return arguments;
 }
 
 void bad_usage(const std::string& flag, const std::string& message) {

@@ -6,11 +6,13 @@
 // The variables that flags are bound to must live until the command line is parsed.
 
 #include "runtime/sampler.h"
+#include "runtime/session.h"
 
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace greenroom::tools {
 
@@ -23,6 +25,12 @@ void add_threads_option(CLI::App& app, int& n_threads);
 // -b N
 void add_batch_option(CLI::App& app, std::int64_t& batch_tokens);
 
+// -ctk TYPE, -ctv TYPE
+void add_kv_type_options(CLI::App& app, runtime::KvTypes& types);
+
+// The same, --swa-full, --ctx-checkpoints N
+void add_kv_cache_options(CLI::App& app, runtime::SessionOptions& options);
+
 // --temp, --top-k, --seed and so on
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options);
 
@@ -34,6 +42,10 @@ CLI::Validator number(double least, double most);
 
 // The largest number of tokens that a flag takes: far above every model, far below every overflow.
 inline constexpr std::int64_t kMaxTokens = 1'000'000'000;
+
+// The arguments without the program's name, with llama.cpp's flags of several letters behind one dash (-ctk)
+// as the long names that they stand for.
+std::vector<std::string> spell_out(int argc, const char* const* argv);
 
 // A mistake in the command line that no check of a single flag can find: exit code 2.
 [[noreturn]] void bad_usage(const std::string& flag, const std::string& message);

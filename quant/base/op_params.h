@@ -41,7 +41,7 @@ struct MlaShape {
 };
 
 // Shape of attention with grouped queries (Ainslie et al. 2023, arXiv:2305.13245): n_heads / n_kv_heads heads
-// share a key and a value. A cached row holds the keys of all kv heads, then their values.
+// share a key and a value. A cached key row holds the keys of all kv heads; so does a value row their values.
 struct GqaShape {
     int n_heads = 0;
     int n_kv_heads = 0;
@@ -59,6 +59,48 @@ struct GqaShape {
     std::int64_t first_visible(std::int64_t position) const noexcept {
         if (window > 0) return position < window ? 0 : position - window + 1;
         return chunk > 0 ? position / chunk * chunk : 0;
+    }
+};
+
+// Shape of a gated DeltaNet layer (Yang et al. 2024, arXiv:2412.06464): each value head h keeps a state of
+// value_dim × key_dim, read and written through the query and key of key head key_head(h).
+struct DeltaNetShape {
+    // Which key head a value head uses. Converters lay the value heads out so that either the heads of one
+    // key follow each other (Qwen3-Next) or the keys come round again (Qwen3.5).
+    enum class KeySharing { consecutive, round_robin };
+    // Where the two gate logits of a head stand among the columns: all betas first, then all alphas
+    // (Qwen3.5), or the betas of a key head's value heads and then their alphas, key head by key head
+    // (Qwen3-Next).
+    enum class GateOrder { betas_then_alphas, by_key_head };
+
+    int n_key_heads = 0;
+    int n_value_heads = 0;  // a multiple of n_key_heads
+    int key_dim = 0;        // of a query and a key
+    int value_dim = 0;
+    int conv_width = 0;  // tokens that the convolution before it sees, this one included
+    KeySharing sharing = KeySharing::consecutive;
+    GateOrder gate_order = GateOrder::betas_then_alphas;
+
+    int key_cols() const noexcept { return n_key_heads * key_dim; }
+    int value_cols() const noexcept { return n_value_heads * value_dim; }
+    // Of the convolved row: queries, keys, values.
+    int channels() const noexcept { return 2 * key_cols() + value_cols(); }
+    int heads_per_key() const noexcept { return n_value_heads / n_key_heads; }
+    int key_head(int value_head) const noexcept {
+        return sharing == KeySharing::consecutive ? value_head / heads_per_key() : value_head % n_key_heads;
+    }
+    int beta_column(int head) const noexcept {
+        if (gate_order == GateOrder::betas_then_alphas) return head;
+        return head / heads_per_key() * 2 * heads_per_key() + head % heads_per_key();
+    }
+    int alpha_column(int head) const noexcept {
+        return beta_column(head) +
+               (gate_order == GateOrder::betas_then_alphas ? n_value_heads : heads_per_key());
+    }
+    // Values kept between tokens: the last conv_width - 1 rows before the convolution, and the heads' states.
+    std::int64_t conv_state_values() const noexcept { return std::int64_t{conv_width - 1} * channels(); }
+    std::int64_t head_state_values() const noexcept {
+        return std::int64_t{n_value_heads} * value_dim * key_dim;
     }
 };
 

@@ -1,8 +1,10 @@
-// deepseek2: DeepSeek V2 (arXiv:2405.04434), V3 and R1 (arXiv:2412.19437), Kimi K2 (arXiv:2507.20534).
+// deepseek2: DeepSeek V2 (arXiv:2405.04434), V3 and R1 (arXiv:2412.19437), Kimi K2 (arXiv:2507.20534);
+// deepseek32: DeepSeek V3.2 (arXiv:2512.02556).
 //
 // Multi-head latent attention, a few dense layers first, then layers of routed and shared experts. V2 scores
 // experts by softmax and ranks groups by their best expert; V3 and K2 score by sigmoid, add a correction bias
-// for the selection and rank groups by their best two.
+// for the selection and rank groups by their best two. V3.2 is V3 with an indexer, which limits attention to
+// the positions that it finds worth seeing.
 
 #include "runtime/arch/architectures.h"
 #include "runtime/arch/common.h"
@@ -84,13 +86,14 @@ MoeFfnSpec read_experts(const ArchMetadata& meta) {
     return moe;
 }
 
-}  // namespace
-
-ModelSpec read_deepseek2(const quant::Gguf& gguf) {
-    const ArchMetadata meta(gguf, "deepseek2");
+ModelSpec read_deepseek(const ArchMetadata& meta, const IndexerSpec& indexer) {
     ModelSpec spec = read_dimensions(meta);
 
     MlaSpec mla = read_attention(meta);
+    mla.indexer = indexer;
+    if (indexer.n_heads > 0 && (mla.q_rank == 0 || indexer.head_dim < mla.rope_dim))
+        meta.unsupported("attention.indexer.key_length", std::to_string(indexer.head_dim),
+                         "at least rope.dimension_count, and a compressed query (attention.q_lora_rank)");
     const RopeScaling scaling = read_rope_scaling(meta);
     spec.rope = read_rope(meta, mla.rope_dim, RopePairing::neighbours, scaling);
     apply_yarn(meta, scaling, spec.rope, mla);
@@ -106,10 +109,25 @@ ModelSpec read_deepseek2(const quant::Gguf& gguf) {
         MoeFfnSpec moe = read_experts(meta);
         // The correction bias came with V3; the tensor itself says whether the layer has one.
         moe.has_selection_bias =
-            gguf.find_tensor("blk." + std::to_string(i) + ".exp_probs_b.bias") != nullptr;
+            meta.gguf().find_tensor("blk." + std::to_string(i) + ".exp_probs_b.bias") != nullptr;
         spec.layers.push_back({mla, moe});
     }
     return spec;
+}
+
+}  // namespace
+
+ModelSpec read_deepseek2(const quant::Gguf& gguf) {
+    return read_deepseek(ArchMetadata(gguf, "deepseek2"), {});
+}
+
+ModelSpec read_deepseek32(const quant::Gguf& gguf) {
+    const ArchMetadata meta(gguf, "deepseek32");
+    IndexerSpec indexer;
+    indexer.n_heads = meta.require_int("attention.indexer.head_count", 1, 4096);
+    indexer.head_dim = meta.require_int("attention.indexer.key_length", 1, 1 << 16);
+    indexer.top_k = meta.require_int("attention.indexer.top_k", 1, 1 << 24);
+    return read_deepseek(meta, indexer);
 }
 
 }  // namespace greenroom::runtime

@@ -38,6 +38,24 @@ bool ArchMetadata::find_bool(std::string_view key, bool fallback) const {
     return gguf_.find_bool(full(key)).value_or(fallback);
 }
 
+std::vector<bool> ArchMetadata::find_bools(std::string_view key, int n) const {
+    const quant::GgufArray* array = gguf_.find_array(full(key));
+    if (array == nullptr) return {};
+    if (array->size() < static_cast<std::size_t>(n))
+        fail(ErrorKind::bad_input, "{}: metadata {}: a list of {}, expected at least {}", gguf_.path(),
+             full(key), array->size(), n);
+    std::vector<bool> values;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+        const std::optional<bool> value = (*array)[i].as_bool();
+        if (!value)
+            fail(ErrorKind::bad_input,
+                 "{}: metadata {}: a list of another type, expected one of truth values", gguf_.path(),
+                 full(key));
+        values.push_back(*value);
+    }
+    return values;
+}
+
 std::optional<std::string_view> ArchMetadata::find_string(std::string_view key) const {
     return gguf_.find_string(full(key));
 }

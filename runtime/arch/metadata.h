@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace greenroom::runtime {
 
@@ -33,6 +34,8 @@ class ArchMetadata {
     float find_float(std::string_view key, float fallback, double least, double most) const;
 
     bool find_bool(std::string_view key, bool fallback) const;
+    // A list of at least n truth values, of which the first n; empty where the key is missing.
+    std::vector<bool> find_bools(std::string_view key, int n) const;
     std::optional<std::string_view> find_string(std::string_view key) const;
     bool has(std::string_view key) const { return gguf_.find(full(key)) != nullptr; }
 

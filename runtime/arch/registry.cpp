@@ -16,11 +16,12 @@ struct Architecture {
 };
 
 constexpr std::array kArchitectures = {
-    Architecture{"deepseek2", read_deepseek2}, Architecture{"glm4moe", read_glm4moe},
-    Architecture{"gpt-oss", read_gpt_oss},     Architecture{"granitemoe", read_granitemoe},
-    Architecture{"llama", read_llama},         Architecture{"llama4", read_llama4},
-    Architecture{"olmoe", read_olmoe},         Architecture{"qwen2moe", read_qwen2moe},
-    Architecture{"qwen3moe", read_qwen3moe},
+    Architecture{"deepseek2", read_deepseek2},   Architecture{"deepseek32", read_deepseek32},
+    Architecture{"glm4moe", read_glm4moe},       Architecture{"gpt-oss", read_gpt_oss},
+    Architecture{"granitemoe", read_granitemoe}, Architecture{"llama", read_llama},
+    Architecture{"llama4", read_llama4},         Architecture{"olmoe", read_olmoe},
+    Architecture{"qwen2moe", read_qwen2moe},     Architecture{"qwen35moe", read_qwen35moe},
+    Architecture{"qwen3moe", read_qwen3moe},     Architecture{"qwen3next", read_qwen3next},
 };
 
 const Architecture* find_architecture(std::string_view name) noexcept {

@@ -1,16 +1,40 @@
-// Latent attention against the plain formula in double.
+// Attention against the plain formula in double; what is the same whatever the cache's type, ring and batch.
 
 #include "cpu/attention.h"
 
+#include "cpu/kv_rows.h"
+#include "quant/decode.h"
+#include "quant/encode.h"
 #include "tests/support/random_data.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <vector>
 
 namespace greenroom::cpu {
 namespace {
+
+// Cached rows of their own, filled from floats; a ring where n_rows is less than n_positions.
+class Cache {
+  public:
+    Cache(quant::Type type, std::int64_t n_rows, std::int64_t n_values)
+        : rows_{nullptr, type, n_rows, n_values, quant::row_bytes(type, n_values)},
+          bytes_(static_cast<std::size_t>(n_rows * rows_.row_bytes)) {
+        rows_.data = bytes_.data();
+    }
+
+    void store(std::int64_t first_position, const float* values, std::int64_t n) {
+        store_rows(rows_, first_position, {values, n, rows_.n_values, rows_.n_values});
+    }
+    const KvRows& rows() const { return rows_; }
+
+  private:
+    KvRows rows_;
+    std::vector<std::byte> bytes_;
+};
 
 struct Case {
     std::int64_t first_position;
@@ -21,16 +45,17 @@ TEST(MlaAttention, IsSoftmaxOfScoresTimesLatents) {
     const MlaShape shape{3, 20, 6, 0.3F};
     constexpr std::int64_t n_rows = 40;
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), n_rows);
+    const Scratch scratch(team.size(), attention_scratch_floats(n_rows, shape.row_dim()));
     const auto cache = test::random_floats(n_rows * shape.row_dim(), 1);
+    Cache rows(quant::Type::F32, n_rows, shape.row_dim());
+    rows.store(0, cache.data(), n_rows);
     for (const auto& [first_position, n_tokens] : {Case{0, 1}, Case{0, 17}, Case{39, 1}, Case{30, 10}}) {
         const std::int64_t q_cols = shape.n_heads * shape.row_dim();
         const std::int64_t out_cols = shape.n_heads * shape.latent_dim;
         const auto q = test::random_floats(n_tokens * q_cols, 2);
         std::vector<float> out(static_cast<std::size_t>(n_tokens * out_cols));
         mla_attention(team, scratch, {out.data(), n_tokens, out_cols, out_cols},
-                      {q.data(), n_tokens, q_cols, q_cols},
-                      {cache.data(), n_rows, shape.row_dim(), shape.row_dim()}, first_position, shape);
+                      {q.data(), n_tokens, q_cols, q_cols}, rows.rows(), first_position, shape);
 
         for (std::int64_t t = 0; t < n_tokens; ++t)
             for (std::int64_t h = 0; h < shape.n_heads; ++h) {
@@ -61,30 +86,36 @@ TEST(MlaAttention, IsSoftmaxOfScoresTimesLatents) {
 TEST(MlaAttention, LargeScoresDoNotOverflow) {
     const MlaShape shape{1, 2, 0, 1.0F};
     ThreadTeam team(1);
-    const Scratch scratch(1, 2);
-    const std::vector<float> cache = {300.0F, 1.0F, 100.0F, 5.0F};
+    const Scratch scratch(1, attention_scratch_floats(2, 2));
+    const std::vector<float> values = {300.0F, 1.0F, 100.0F, 5.0F};
+    Cache cache(quant::Type::F32, 2, 2);
+    cache.store(0, values.data(), 2);
     const std::vector<float> q = {10.0F, 0.0F};
     std::vector<float> out(2);
-    mla_attention(team, scratch, {out.data(), 1, 2, 2}, {q.data(), 1, 2, 2}, {cache.data(), 2, 2, 2}, 1,
-                  shape);
+    mla_attention(team, scratch, {out.data(), 1, 2, 2}, {q.data(), 1, 2, 2}, cache.rows(), 1, shape);
     EXPECT_EQ(out, (std::vector<float>{300.0F, 1.0F}));
 }
 
 // Grouped queries against the formula in double, for one way of limiting what a token sees.
 void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks) {
     constexpr std::int64_t n_rows = 40;
-    const std::int64_t row_cols = shape.key_cols() + shape.value_cols();
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), n_rows);
-    const auto cache = test::random_floats(n_rows * row_cols, 3);
+    const Scratch scratch(team.size(),
+                          attention_scratch_floats(n_rows, std::max(shape.head_dim, shape.value_dim)));
+    const auto all_keys = test::random_floats(n_rows * shape.key_cols(), 3);
+    const auto all_values = test::random_floats(n_rows * shape.value_cols(), 5);
+    Cache keys(quant::Type::F32, n_rows, shape.key_cols());
+    Cache values(quant::Type::F32, n_rows, shape.value_cols());
+    keys.store(0, all_keys.data(), n_rows);
+    values.store(0, all_values.data(), n_rows);
     for (const auto& [first_position, n_tokens] : {Case{0, 1}, Case{0, 17}, Case{39, 1}, Case{30, 10}}) {
         const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
         const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.value_dim;
         const auto q = test::random_floats(n_tokens * q_cols, 4);
         std::vector<float> out(static_cast<std::size_t>(n_tokens * out_cols));
         gqa_attention(team, scratch, {out.data(), n_tokens, out_cols, out_cols},
-                      {q.data(), n_tokens, q_cols, q_cols}, {cache.data(), n_rows, row_cols, row_cols},
-                      first_position, shape, sinks);
+                      {q.data(), n_tokens, q_cols, q_cols}, keys.rows(), values.rows(), first_position, shape,
+                      sinks);
 
         for (std::int64_t t = 0; t < n_tokens; ++t)
             for (std::int64_t h = 0; h < shape.n_heads; ++h) {
@@ -92,11 +123,12 @@ void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks) {
                 const std::int64_t kv_head = h * shape.n_kv_heads / shape.n_heads;
                 const float* query = &q[static_cast<std::size_t>(t * q_cols + h * shape.head_dim)];
                 const auto key = [&](std::int64_t s) {
-                    return &cache[static_cast<std::size_t>(s * row_cols + kv_head * shape.head_dim)];
+                    return &all_keys[static_cast<std::size_t>(s * shape.key_cols() +
+                                                              kv_head * shape.head_dim)];
                 };
                 const auto value = [&](std::int64_t s) {
-                    return &cache[static_cast<std::size_t>(s * row_cols + shape.key_cols() +
-                                                           kv_head * shape.value_dim)];
+                    return &all_values[static_cast<std::size_t>(s * shape.value_cols() +
+                                                                kv_head * shape.value_dim)];
                 };
                 double sum =
                     sinks.empty() ? 0.0 : std::exp(static_cast<double>(sinks[static_cast<std::size_t>(h)]));
@@ -128,6 +160,109 @@ TEST(GqaAttention, WindowLimitsTheViewBackwards) {
 }
 
 TEST(GqaAttention, ChunksDoNotSeeEachOther) { expect_gqa({4, 1, 8, 8, 0.3F, 0, 16}, {}); }
+
+// Results of 100 tokens, taken in batches of `batch`, from caches of these types with n_rows rows.
+std::vector<float> attended(const GqaShape& shape, quant::Type type, std::int64_t n_rows, std::int64_t batch,
+                            int n_threads) {
+    constexpr std::int64_t n_tokens = 100;
+    ThreadTeam team(n_threads);
+    const Scratch scratch(team.size(), attention_scratch_floats(n_tokens, shape.head_dim));
+    const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
+    const auto q = test::random_floats(n_tokens * q_cols, 6);
+    const auto k = test::random_floats(n_tokens * shape.key_cols(), 7);
+    const auto v = test::random_floats(n_tokens * shape.value_cols(), 8);
+    Cache keys(type, n_rows, shape.key_cols());
+    Cache values(type, n_rows, shape.value_cols());
+    std::vector<float> out(q.size());
+    for (std::int64_t first = 0; first < n_tokens; first += batch) {
+        const std::int64_t n = std::min(batch, n_tokens - first);
+        keys.store(first, &k[static_cast<std::size_t>(first * shape.key_cols())], n);
+        values.store(first, &v[static_cast<std::size_t>(first * shape.value_cols())], n);
+        const auto at = static_cast<std::size_t>(first * q_cols);
+        gqa_attention(team, scratch, {&out[at], n, q_cols, q_cols}, {&q[at], n, q_cols, q_cols}, keys.rows(),
+                      values.rows(), first, shape, {});
+    }
+    return out;
+}
+
+TEST(GqaAttention, AnyBatchNumberOfThreadsAndRingGivesTheSameBits) {
+    const GqaShape windowed{6, 2, 32, 32, 0.2F, 13};
+    const GqaShape chunked{6, 2, 32, 32, 0.2F, 0, 16};
+    for (const GqaShape& shape : {windowed, chunked})
+        for (const quant::Type type : {quant::Type::F32, quant::Type::F16, quant::Type::Q8_0}) {
+            const auto expected = attended(shape, type, 100, 100, 1);
+            EXPECT_EQ(attended(shape, type, 100, 1, 2), expected);
+            EXPECT_EQ(attended(shape, type, 100, 7, 3), expected);
+            EXPECT_EQ(attended(shape, type, 16 + 7, 7, 2), expected) << "in a ring";
+        }
+}
+
+TEST(GqaAttention, SeesWhatTheCachesTypeKeepsOfKeysAndValues) {
+    const GqaShape shape{4, 2, 64, 64, 0.1F};
+    for (const quant::Type type :
+         {quant::Type::F16, quant::Type::BF16, quant::Type::Q8_0, quant::Type::Q4_0}) {
+        // The same rows, widened to float before they are cached.
+        const auto widened = [type](std::vector<float> values) {
+            std::vector<std::byte> bytes(
+                static_cast<std::size_t>(quant::row_bytes(type, static_cast<std::int64_t>(values.size()))));
+            quant::encode_row(type, values.data(), bytes.data(), static_cast<std::int64_t>(values.size()));
+            quant::decode_row(type, bytes.data(), values.data(), static_cast<std::int64_t>(values.size()));
+            return values;
+        };
+        constexpr std::int64_t n_tokens = 40;
+        ThreadTeam team(2);
+        const Scratch scratch(team.size(), attention_scratch_floats(n_tokens, shape.head_dim));
+        const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
+        const auto q = test::random_floats(n_tokens * q_cols, 6);
+        const auto k = test::random_floats(n_tokens * shape.key_cols(), 7);
+        const auto v = test::random_floats(n_tokens * shape.value_cols(), 8);
+        const auto run = [&](quant::Type cached, const std::vector<float>& from_k,
+                             const std::vector<float>& from_v) {
+            Cache keys(cached, n_tokens, shape.key_cols());
+            Cache values(cached, n_tokens, shape.value_cols());
+            keys.store(0, from_k.data(), n_tokens);
+            values.store(0, from_v.data(), n_tokens);
+            std::vector<float> out(q.size());
+            gqa_attention(team, scratch, {out.data(), n_tokens, q_cols, q_cols},
+                          {q.data(), n_tokens, q_cols, q_cols}, keys.rows(), values.rows(), 0, shape, {});
+            return out;
+        };
+        EXPECT_EQ(run(type, k, v), run(quant::Type::F32, widened(k), widened(v))) << quant::type_name(type);
+    }
+}
+
+TEST(MlaAttention, SeesOnlyTheListedPositions) {
+    const MlaShape shape{3, 32, 32, 0.2F};
+    constexpr std::int64_t n_rows = 50;
+    ThreadTeam team(2);
+    const Scratch scratch(team.size(), attention_scratch_floats(n_rows, shape.row_dim()));
+    const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.row_dim();
+    const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.latent_dim;
+    const auto q = test::random_floats(2 * q_cols, 1);
+    const auto all = test::random_floats(n_rows * shape.row_dim(), 2);
+    Cache cache(quant::Type::F32, n_rows, shape.row_dim());
+    cache.store(0, all.data(), n_rows);
+    // The second token has one position less than the list has room for.
+    const std::vector<std::int32_t> visible = {3, 17, 40, 1, 48, -1};
+    std::vector<float> out(static_cast<std::size_t>(2 * out_cols));
+    mla_attention(team, scratch, {out.data(), 2, out_cols, out_cols}, {q.data(), 2, q_cols, q_cols},
+                  cache.rows(), 47, shape, visible, 3);
+    // The same rows alone, seen in full by one token at a time.
+    for (std::int64_t t = 0; t < 2; ++t) {
+        Cache few(quant::Type::F32, 3, shape.row_dim());
+        const std::int64_t n = t == 0 ? 3 : 2;
+        for (std::int64_t i = 0; i < n; ++i)
+            few.store(i,
+                      &all[static_cast<std::size_t>(visible[static_cast<std::size_t>(3 * t + i)] *
+                                                    shape.row_dim())],
+                      1);
+        std::vector<float> expected(static_cast<std::size_t>(out_cols));
+        mla_attention(team, scratch, {expected.data(), 1, out_cols, out_cols},
+                      {&q[static_cast<std::size_t>(t * q_cols)], 1, q_cols, q_cols}, few.rows(), n - 1,
+                      shape);
+        EXPECT_TRUE(std::equal(expected.begin(), expected.end(), out.begin() + t * out_cols));
+    }
+}
 
 }  // namespace
 }  // namespace greenroom::cpu

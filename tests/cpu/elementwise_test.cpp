@@ -41,6 +41,43 @@ TEST_F(Elementwise, RmsNormIsItsFormulaAlsoInPlaceAndOfAllZeros) {
     EXPECT_EQ(x, out);
 }
 
+TEST_F(Elementwise, LayerNormIsItsFormulaAlsoInPlace) {
+    constexpr std::int64_t n_rows = 3;
+    constexpr std::int64_t n_cols = 50;
+    constexpr float eps = 1e-6F;
+    auto x = test::random_floats(n_rows * n_cols, 1);
+    const auto weight = test::random_floats(n_cols, 2);
+    const auto bias = test::random_floats(n_cols, 3);
+    std::vector<float> out(x.size());
+    layer_norm(team_, {out.data(), n_rows, n_cols, n_cols}, {x.data(), n_rows, n_cols, n_cols}, weight.data(),
+               bias.data(), eps);
+    for (std::size_t r = 0; r < n_rows; ++r) {
+        double mean = 0;
+        for (std::size_t i = 0; i < n_cols; ++i) mean += static_cast<double>(x[r * n_cols + i]) / n_cols;
+        double variance = 0;
+        for (std::size_t i = 0; i < n_cols; ++i)
+            variance += std::pow(static_cast<double>(x[r * n_cols + i]) - mean, 2) / n_cols;
+        for (std::size_t i = 0; i < n_cols; ++i) {
+            const double v = (static_cast<double>(x[r * n_cols + i]) - mean) / std::sqrt(variance + eps);
+            EXPECT_NEAR(out[r * n_cols + i], v * weight[i] + bias[i], 1e-5 * (1 + std::abs(v * weight[i])));
+        }
+    }
+    layer_norm(team_, {x.data(), n_rows, n_cols, n_cols}, {x.data(), n_rows, n_cols, n_cols}, weight.data(),
+               bias.data(), eps);
+    EXPECT_EQ(x, out);
+}
+
+TEST_F(Elementwise, GateMultipliesBySigmoid) {
+    auto x = test::random_floats(60, 1);
+    const auto before = x;
+    const auto logits = test::random_floats(60, 2);
+    gate(team_, {x.data(), 3, 10, 20}, {logits.data(), 3, 10, 20});
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const double factor = i % 20 < 10 ? 1 / (1 + std::exp(-static_cast<double>(logits[i]))) : 1.0;
+        EXPECT_NEAR(x[i], static_cast<double>(before[i]) * factor, 1e-6 * (1 + std::abs(before[i]))) << i;
+    }
+}
+
 // Rotating by position p multiplies the complex number of each pair by e^(i·p·θ) (RoFormer, eq. 34).
 void expect_rotation(RopePairing pairing, std::size_t first_of_pair_1, std::size_t second_of_pair_0) {
     ThreadTeam team(1);

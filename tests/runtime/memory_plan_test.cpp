@@ -19,33 +19,35 @@ std::unique_ptr<Engine> mini() {
     return Engine::load(test::test_data("oracle/mini/deepseek2/model-bf16.gguf").string(), {1, {}});
 }
 
-TEST(MemoryPlan, KvCacheIsLatentAndRotatedKeyPerTokenAndLayer) {
+MemoryPlan plan_of(const Engine& engine, std::int64_t context, std::int64_t batch, int n_threads) {
+    return plan_session(engine.spec(), kv_layout(engine.spec(), {}, WindowRows::ring, context, batch), 0,
+                        batch, n_threads);
+}
+
+TEST(MemoryPlan, IsWhatTheSessionReserves) {
     const auto engine = mini();
-    const MemoryPlan plan = plan_session(engine->spec(), 100, 16, 1);
-    constexpr std::int64_t kLayers = 3;
-    constexpr std::int64_t kRow = 32 + 32;
-    EXPECT_EQ(plan.kv_cache_bytes, 100 * kLayers * kRow * 4);
-    EXPECT_EQ(Session(*engine, {100, 16}).kv_cache_bytes(), plan.kv_cache_bytes);
+    const MemoryPlan plan = plan_of(*engine, 100, 16, 1);
+    const Session session(*engine, {100, 16});
+    EXPECT_EQ(session.kv_cache_bytes(), plan.kv_cache_bytes);
+    EXPECT_EQ(session.checkpoint_bytes(), 0);
+    EXPECT_EQ(session.working_bytes(), plan.working_bytes);
 }
 
 TEST(MemoryPlan, LargerBatchesAndMoreThreadsNeedMoreToWorkIn) {
     const auto engine = mini();
-    const auto working = [&](std::int64_t batch, int threads) {
-        return plan_session(engine->spec(), 100, batch, threads).working_bytes;
-    };
-    EXPECT_LT(working(16, 1), working(32, 1));
-    EXPECT_LT(working(16, 1), working(16, 2));
+    EXPECT_LT(plan_of(*engine, 100, 16, 1).working_bytes, plan_of(*engine, 100, 32, 1).working_bytes);
+    EXPECT_LT(plan_of(*engine, 100, 16, 1).working_bytes, plan_of(*engine, 100, 16, 2).working_bytes);
 }
 
 TEST(MemoryPlan, TooLittleMemoryNamesTheContextThatFits) {
     const auto engine = mini();
-    const MemoryPlan plan = plan_session(engine->spec(), 1000, 16, 1);
-    check_plan(plan, engine->spec(), 1000, plan.total());
+    const KvLayout layout = kv_layout(engine->spec(), {}, WindowRows::ring, 1000, 16);
+    const MemoryPlan plan = plan_session(engine->spec(), layout, 0, 16, 1);
+    check_plan(plan, layout, plan.total());
     const std::int64_t per_token = plan.kv_cache_bytes / 1000;
     test::expect_error(ErrorKind::out_of_memory, {"1000 tokens", "available", "-c 400"},
-                       [&] { check_plan(plan, engine->spec(), 1000, plan.working_bytes + 400 * per_token); });
-    test::expect_error(ErrorKind::out_of_memory, {"-b"},
-                       [&] { check_plan(plan, engine->spec(), 1000, 1000); });
+                       [&] { check_plan(plan, layout, plan.working_bytes + 400 * per_token); });
+    test::expect_error(ErrorKind::out_of_memory, {"-b"}, [&] { check_plan(plan, layout, 1000); });
 }
 
 TEST(MemoryPlan, TheMachineSaysWhatItHas) { EXPECT_GT(available_memory_bytes(), 1 << 20); }

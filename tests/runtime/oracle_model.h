@@ -33,11 +33,18 @@ struct OracleModel {
     }
 };
 
-// Logits [tokens, vocab] after each token, from an empty session with this batch size.
+// A session that rounds nothing that the reference doesn't: the KV cache is kept in float32.
+inline runtime::SessionOptions exact_session(std::int64_t context_tokens, std::int64_t batch_tokens) {
+    return {.context_tokens = context_tokens,
+            .batch_tokens = batch_tokens,
+            .kv_types = {quant::Type::F32, quant::Type::F32}};
+}
+
+// Logits [tokens, vocab] after each token, from an empty exact session with this batch size.
 inline std::vector<float> all_logits(const runtime::Engine& engine, std::span<const std::int32_t> tokens,
                                      std::int64_t batch_tokens,
                                      runtime::ForwardObserver* observer = nullptr) {
-    runtime::Session session(engine, {static_cast<std::int64_t>(tokens.size()), batch_tokens});
+    runtime::Session session(engine, exact_session(static_cast<std::int64_t>(tokens.size()), batch_tokens));
     std::vector<float> logits;
     runtime::EvaluateOptions options;
     options.observer = observer;

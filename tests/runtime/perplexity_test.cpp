@@ -45,7 +45,7 @@ class PerplexityOfMini : public testing::Test {
     const std::unique_ptr<Engine> engine_ =
         Engine::load((model_.folder / "model-bf16.gguf").string(), {1, {}});
     const std::vector<text::TokenId> tokens_ = model_.ids("tokens_p2").values;
-    Session session_{*engine_, {kChunk, kChunk}};
+    Session session_{*engine_, test::exact_session(kChunk, kChunk)};
 };
 
 TEST_F(PerplexityOfMini, FollowsTheDefinition) {

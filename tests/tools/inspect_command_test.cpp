@@ -63,6 +63,21 @@ TEST(InspectCommand, PageShowsModelExpertsAndTypes) {
     EXPECT_EQ(page.find("blk.0"), std::string::npos);
 }
 
+TEST(InspectCommand, SaysWhatATokenOfContextCosts) {
+    const auto kv_cache = [](const std::string& model, const std::vector<std::string>& options) {
+        std::vector<std::string> arguments{model, "--json"};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        return nlohmann::json::parse(inspect(arguments)).at("kv_cache");
+    };
+    // Three layers of a latent of 32 and a rotated key of 32.
+    const nlohmann::json latent = kv_cache(mini_model(), {});
+    EXPECT_EQ(latent.at("bytes_per_token"), 3 * 64 * 2);
+    EXPECT_EQ(latent.at("state_bytes"), 0);
+    EXPECT_EQ(kv_cache(mini_model(), {"-ctk", "q8_0"}).at("bytes_per_token"), 3 * 2 * 34);
+    EXPECT_GT(kv_cache(mini_model("qwen35moe"), {}).at("state_bytes"), 0);
+    EXPECT_NE(inspect({mini_model()}).find("384 bytes per token (keys f16, values f16)"), std::string::npos);
+}
+
 TEST(InspectCommand, ListsMetadataAndTensorsWhenAskedTo) {
     const std::string page = inspect({mini_model(), "--kv", "--tensors"});
     for (const char* shown : {"deepseek2.rope.freq_base", "tokenizer.ggml.tokens", "… 512 in all]",

@@ -1,0 +1,25 @@
+#pragma once
+
+// The lightning indexer of DeepSeek Sparse Attention (DeepSeek-V3.2, arXiv:2512.02556, section 2.1, eq. 1):
+// a few light heads say which earlier positions attention is to see.
+
+#include "cpu/buffer.h"
+#include "cpu/parallel.h"
+#include "quant/base/kv_rows.h"
+#include "quant/base/matrix_view.h"
+
+#include <cstdint>
+#include <span>
+
+namespace greenroom::cpu {
+
+// score[s] = Σ_h weights[t][h] · max(0, q[t][h] · keys[s]),  s <= first_position + t
+// visible[t]: the positions of the top_k highest scores, rising; of equal scores the earliest; -1 after the
+// last where fewer than top_k positions are there.
+// q: [n_tokens, n_heads · head_dim]; weights: [n_tokens, n_heads]; keys: rows of head_dim, those up to the
+// last position filled; visible: [n_tokens, top_k]. Scratch: attention_scratch_floats().
+void index_positions(ThreadTeam& team, const Scratch& scratch, std::span<std::int32_t> visible,
+                     ConstMatrixView q, ConstMatrixView weights, const KvRows& keys,
+                     std::int64_t first_position, std::int64_t top_k);
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,92 @@
+// The indexer's choice against the formula in double and a full sort.
+
+#include "cpu/indexer.h"
+
+#include "cpu/attention.h"
+#include "cpu/kv_rows.h"
+#include "tests/support/random_data.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr std::int64_t kHeads = 3;
+constexpr std::int64_t kHeadDim = 32;
+constexpr std::int64_t kRows = 40;
+
+// The choice for tokens at first_position and later, for these keys.
+std::vector<std::int32_t> choose(std::vector<float> keys, const std::vector<float>& q,
+                                 const std::vector<float>& weights, std::int64_t first_position,
+                                 std::int64_t top_k) {
+    ThreadTeam team(2);
+    const Scratch scratch(team.size(), attention_scratch_floats(kRows, kHeadDim));
+    const auto n_tokens = static_cast<std::int64_t>(weights.size()) / kHeads;
+    const KvRows rows{reinterpret_cast<std::byte*>(keys.data()), quant::Type::F32, kRows, kHeadDim,
+                      kHeadDim * 4};
+    std::vector<std::int32_t> visible(static_cast<std::size_t>(n_tokens * top_k));
+    index_positions(team, scratch, visible, {q.data(), n_tokens, kHeads * kHeadDim, kHeads * kHeadDim},
+                    {weights.data(), n_tokens, kHeads, kHeads}, rows, first_position, top_k);
+    return visible;
+}
+
+TEST(Indexer, ChoosesThePositionsOfTheHighestScores) {
+    constexpr std::int64_t kTokens = 5;
+    constexpr std::int64_t kTopK = 12;
+    const auto keys = test::random_floats(kRows * kHeadDim, 1);
+    const auto q = test::random_floats(kTokens * kHeads * kHeadDim, 2);
+    const auto weights = test::random_floats(kTokens * kHeads, 3);
+    for (const std::int64_t first : {0, 10, 35}) {
+        const auto visible = choose(keys, q, weights, first, kTopK);
+        for (std::int64_t t = 0; t < kTokens; ++t) {
+            std::vector<double> scores;
+            for (std::int64_t s = 0; s <= first + t; ++s) {
+                double score = 0;
+                for (std::int64_t h = 0; h < kHeads; ++h) {
+                    double dot = 0;
+                    for (std::int64_t i = 0; i < kHeadDim; ++i)
+                        dot += static_cast<double>(
+                                   q[static_cast<std::size_t>((t * kHeads + h) * kHeadDim + i)]) *
+                               static_cast<double>(keys[static_cast<std::size_t>(s * kHeadDim + i)]);
+                    score += static_cast<double>(weights[static_cast<std::size_t>(t * kHeads + h)]) *
+                             std::max(0.0, dot);
+                }
+                scores.push_back(score);
+            }
+            std::vector<std::int32_t> expected(scores.size());
+            std::iota(expected.begin(), expected.end(), 0);
+            std::stable_sort(expected.begin(), expected.end(), [&](std::int32_t a, std::int32_t b) {
+                return scores[static_cast<std::size_t>(a)] > scores[static_cast<std::size_t>(b)];
+            });
+            expected.resize(std::min<std::size_t>(expected.size(), kTopK));
+            std::sort(expected.begin(), expected.end());
+            expected.resize(kTopK, -1);
+            EXPECT_TRUE(std::equal(expected.begin(), expected.end(), visible.begin() + t * kTopK))
+                << "first position " << first << ", token " << t;
+        }
+    }
+}
+
+TEST(Indexer, OfEqualScoresTheEarliestAreTaken) {
+    const std::vector<float> keys(kRows * kHeadDim, 1.0F);
+    const std::vector<float> q(kHeads * kHeadDim, 1.0F);
+    EXPECT_EQ(choose(keys, q, {1, 1, 1}, 30, 4), (std::vector<std::int32_t>{0, 1, 2, 3}));
+    EXPECT_EQ(choose(keys, q, {-1, -1, -1}, 30, 4), (std::vector<std::int32_t>{0, 1, 2, 3}));
+}
+
+TEST(Indexer, NanScoresComeLast) {
+    std::vector<float> keys(kRows * kHeadDim, 1.0F);
+    std::fill_n(keys.begin(), 20 * kHeadDim, std::numeric_limits<float>::quiet_NaN());
+    const std::vector<float> q(kHeads * kHeadDim, 1.0F);
+    // max(0, NaN) is 0 or NaN by the order of its arguments; either way the others win.
+    EXPECT_EQ(choose(keys, q, {1, 1, 1}, 30, 4), (std::vector<std::int32_t>{20, 21, 22, 23}));
+}
+
+}  // namespace
+}  // namespace greenroom::cpu
