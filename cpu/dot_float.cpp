@@ -5,8 +5,9 @@
 // 2^-24 · Σ|a·b|.
 
 #include "cpu/kernels.h"
+#include "cpu/quantize.h"
+#include "cpu/simd.h"
 
-#include <immintrin.h>
 #include <array>
 
 namespace greenroom::cpu {
@@ -29,12 +30,6 @@ void axpy_f32_scalar(float* y, float s, const float* x, std::int64_t n) noexcept
 
 void axpy_f32_x4_scalar(float* y, const float* s, const float* const* x, std::int64_t n) noexcept {
     for (int j = 0; j < kVectors; ++j) axpy_f32_scalar(y, s[j], x[j], n);
-}
-
-GR_AVX2 inline float sum_avx2(__m256 v) noexcept {
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
 GR_AVX2 float dot_f32_avx2(const float* a, const float* b, std::int64_t n) noexcept {
@@ -91,17 +86,6 @@ GR_AVX2 void axpy_f32_x4_avx2(float* y, const float* s, const float* const* x, s
     }
     for (; i < n; ++i)
         for (int j = 0; j < kVectors; ++j) y[i] += s[j] * x[j][i];
-}
-
-// Own horizontal sum, with the zero-masked extract: g++ 12 warns inside _mm512_reduce_add_ps and the plain
-// one.
-GR_AVX512 inline float sum_avx512(__m512 v) noexcept {
-    const __m256 low = _mm512_maskz_extractf32x8_ps(0xff, v, 0);
-    const __m256 high = _mm512_maskz_extractf32x8_ps(0xff, v, 1);
-    const __m256 eight = _mm256_add_ps(low, high);
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
 GR_AVX512 inline __mmask16 tail_mask(std::int64_t n) noexcept {
@@ -177,9 +161,10 @@ GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* 
 }
 
 constexpr std::array<Kernels, 3> kTables{{
-    {dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar},
-    {dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2},
-    {dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512},
+    {Isa::scalar, dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar,
+     quantize_row_scalar},
+    {Isa::avx2, dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2},
+    {Isa::avx512, dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2},
 }};
 
 }  // namespace

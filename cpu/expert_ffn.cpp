@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <initializer_list>
 
 namespace greenroom::cpu {
 namespace {
@@ -23,21 +24,41 @@ void for_each_tile(ThreadTeam& team, std::size_t n_tasks, std::int64_t n_rows, B
                       });
 }
 
+// The rows of x for products with the matrix of each task: in 8 bits too, if one of the products uses that.
+TileVectors prepare(ThreadTeam& team, const ActivationBuffer& buffer, ConstMatrixView x,
+                    std::span<const ExpertTask> tasks,
+                    std::initializer_list<TensorView ExpertTask::*> matrices) {
+    TileVectors vectors{x, {}};
+    const Kernels& k = kernels();
+    const bool any = std::any_of(tasks.begin(), tasks.end(), [&](const ExpertTask& task) {
+        return std::any_of(matrices.begin(), matrices.end(), [&](TensorView ExpertTask::*matrix) {
+            return choose_quant_dot(k, (task.*matrix).type, buffer) != nullptr;
+        });
+    });
+    if (any) {
+        vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
+        quantize_rows(team, vectors.quantized, x);
+    }
+    return vectors;
+}
+
 }  // namespace
 
-void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
-                 ConstMatrixView x, int top_k, Glu glu, std::span<const float> input_factors,
-                 std::span<const ExpertTask> tasks) {
+void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView results,
+                 MatrixView hidden, ConstMatrixView x, int top_k, Glu glu,
+                 std::span<const float> input_factors, std::span<const ExpertTask> tasks) {
     assert(scratch.floats_per_thread() >= std::max(2 * tile_floats(x.n_cols), tile_floats(hidden.n_cols)));
     const Kernels& k = kernels();
+    const TileVectors tokens = prepare(team, buffer, x, tasks, {&ExpertTask::gate, &ExpertTask::up});
     const auto gate_and_up = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
         float* memory = scratch.of(thread);
-        const RowTile gate(k, task.gate, first, last, memory);
-        const RowTile up(k, task.up, first, last, memory + tile_floats(x.n_cols));
+        const RowTile gate(k, choose_quant_dot(k, task.gate.type, buffer), task.gate, first, last, memory);
+        const RowTile up(k, choose_quant_dot(k, task.up.type, buffer), task.up, first, last,
+                         memory + tile_floats(x.n_cols));
         const auto n_calls = static_cast<std::int64_t>(task.calls.size());
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
-        const auto token = [&](std::int64_t j) { return x.row(call(j) / top_k); };
+        const auto token = [&](std::int64_t j) { return call(j) / top_k; };
         const auto target = [&](std::int64_t j) { return hidden.row(call(j)) + first; };
         // A product is linear, so the input's factor may as well multiply the result.
         const auto factor = [&](std::int64_t j) {
@@ -46,25 +67,28 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, M
         const auto bias = [first](const float* values, int r) {
             return values != nullptr ? values[first + r] : 0.0F;
         };
-        gate.multiply(n_calls, token, [&](std::int64_t j, int r, float dot) {
+        gate.multiply(n_calls, tokens, token, [&](std::int64_t j, int r, float dot) {
             target(j)[r] = dot * factor(j) + bias(task.gate_bias, r);
         });
-        up.multiply(n_calls, token, [&](std::int64_t j, int r, float dot) {
+        up.multiply(n_calls, tokens, token, [&](std::int64_t j, int r, float dot) {
             target(j)[r] = join_glu(glu, target(j)[r], dot * factor(j) + bias(task.up_bias, r));
         });
     };
+    for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
+
+    // The tokens in 8 bits make room for the hidden rows.
+    const TileVectors rows = prepare(team, buffer, hidden, tasks, {&ExpertTask::down});
     const auto down = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
-        const RowTile tile(k, task.down, first, last, scratch.of(thread));
+        const RowTile tile(k, choose_quant_dot(k, task.down.type, buffer), task.down, first, last,
+                           scratch.of(thread));
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
-        tile.multiply(
-            static_cast<std::int64_t>(task.calls.size()), [&](std::int64_t j) { return hidden.row(call(j)); },
-            [&](std::int64_t j, int r, float dot) {
-                results.row(call(j))[first + r] =
-                    task.down_bias != nullptr ? dot + task.down_bias[first + r] : dot;
-            });
+        tile.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
+                      [&](std::int64_t j, int r, float dot) {
+                          results.row(call(j))[first + r] =
+                              task.down_bias != nullptr ? dot + task.down_bias[first + r] : dot;
+                      });
     };
-    for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
     for_each_tile(team, tasks.size(), results.n_cols, down);
 }
 

@@ -8,6 +8,7 @@
 
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
+#include "cpu/quantize.h"
 #include "quant/base/matrix_view.h"
 #include "quant/base/op_params.h"
 #include "quant/base/tensor_view.h"
@@ -34,9 +35,12 @@ struct ExpertTask {
 // (one per call, or empty) are given, x[t] is multiplied by input_factors[c] first (Llama 4). x: [n_tokens,
 // d_model]; hidden: [n_tokens · top_k, d_ff], overwritten; results: [n_tokens · top_k, d_model], only the
 // rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and tile_floats(d_ff) per thread.
-void run_experts(ThreadTeam& team, const Scratch& scratch, MatrixView results, MatrixView hidden,
-                 ConstMatrixView x, int top_k, Glu glu, std::span<const float> input_factors,
-                 std::span<const ExpertTask> tasks);
+// Products are those of matmul.h. With a buffer that is not empty the tokens are quantized once for all
+// experts and the hidden rows once before the last product: it holds n_tokens · activation_blocks(d_model)
+// and n_tokens · top_k · activation_blocks(d_ff), whichever is more.
+void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView results,
+                 MatrixView hidden, ConstMatrixView x, int top_k, Glu glu,
+                 std::span<const float> input_factors, std::span<const ExpertTask> tasks);
 
 // out[t] += Σ_k weights[t · top_k + k] · results[t · top_k + k], k rising; without weights (empty) the plain
 // sum.

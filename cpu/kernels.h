@@ -1,7 +1,8 @@
 #pragma once
 
 // The table of SIMD kernels: one function pointer per operation, filled once for the CPU (see isa.h). Choose
-// outside the loop: `const Kernels& k = kernels();`. All may be called by several threads at once. Pointers
+// outside the loop: `const Kernels& k = kernels();`. Those of the quantized types, one set per format, are in
+// dot_quant.h. All may be called by several threads at once. Pointers
 // need no alignment.
 
 #include "cpu/isa.h"
@@ -10,10 +11,15 @@
 
 namespace greenroom::cpu {
 
+struct ActivationBlock;
+
 // How many vectors the _x4 kernels take.
 inline constexpr int kVectors = 4;
 
 struct Kernels {
+    // Whose kernels these are; find_quant_dot() takes it for those of the quantized types.
+    Isa isa;
+
     // Σ_i a[i]·b[i].  The order of summation depends on the ISA and n only.
     float (*dot_f32)(const float* a, const float* b, std::int64_t n) noexcept;
 
@@ -27,6 +33,9 @@ struct Kernels {
     // y[i] += s[j]·x[j][i] for j = 0, 1, 2, 3 in this order: bit for bit four calls of axpy_f32, with one
     // pass over y.
     void (*axpy_f32_x4)(float* y, const float* s, const float* const* x, std::int64_t n) noexcept;
+
+    // One row of activations to 8 bits, see quantize.h. The same bits on every ISA.
+    void (*quantize_row)(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
 };
 
 // The table of the selected ISA (select_isa(), evaluated at the first call; may throw what that throws).

@@ -13,35 +13,48 @@ void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t
         decode(table.row(ids[t]), out.row(static_cast<std::int64_t>(t)), table.row_values());
 }
 
-void matmul(ThreadTeam& team, const Scratch& scratch, MatrixView out, const TensorView& w,
-            ConstMatrixView x) {
+void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
+            const TensorView& w, ConstMatrixView x) {
     assert(x.n_cols == w.row_values() && out.n_cols == w.shape[1] && out.n_rows == x.n_rows);
     assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
     const Kernels& k = kernels();
+    const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
+    TileVectors vectors{x, {}};
+    if (quant_dot != nullptr) {
+        vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
+        quantize_rows(team, vectors.quantized, x);
+    }
     team.parallel_for(w.shape[1], kTileRows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-        const RowTile tile(k, w, first, last, scratch.of(thread));
+        const RowTile tile(k, quant_dot, w, first, last, scratch.of(thread));
         tile.multiply(
-            x.n_rows, [&](std::int64_t t) { return x.row(t); },
+            x.n_rows, vectors, [](std::int64_t t) { return t; },
             [&](std::int64_t t, int r, float dot) { out.row(t)[first + r] = dot; });
     });
 }
 
-void matmul_heads(ThreadTeam& team, const Scratch& scratch, MatrixView out, std::int64_t out_stride,
-                  const TensorView& w, ConstMatrixView x, std::int64_t x_stride) {
+void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
+                  std::int64_t out_stride, const TensorView& w, ConstMatrixView x, std::int64_t x_stride) {
     const std::int64_t n_heads = w.shape[2];
+    const std::int64_t n_in = w.row_values();
     const std::int64_t n_out = w.shape[1];
-    assert(x.n_cols >= (n_heads - 1) * x_stride + w.row_values() &&
-           out.n_cols >= (n_heads - 1) * out_stride + n_out);
-    assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
+    assert(x.n_cols >= (n_heads - 1) * x_stride + n_in && out.n_cols >= (n_heads - 1) * out_stride + n_out);
+    assert(scratch.floats_per_thread() >= tile_floats(n_in));
     const Kernels& k = kernels();
+    const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
+    ActivationRows quantized;
+    if (quant_dot != nullptr) {
+        quantized = buffer.rows(n_heads * x.n_rows, n_in);
+        quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
+    }
     const std::int64_t tiles_per_head = (n_out + kTileRows - 1) / kTileRows;
     team.parallel_for(n_heads * tiles_per_head, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
         const std::int64_t head = item / tiles_per_head;
         const std::int64_t first = item % tiles_per_head * kTileRows;
-        const RowTile tile(k, w.matrix(head), first, std::min<std::int64_t>(first + kTileRows, n_out),
-                           scratch.of(thread));
+        const TileVectors vectors{x.columns(head * x_stride, n_in), quantized.every(n_heads, head)};
+        const RowTile tile(k, quant_dot, w.matrix(head), first,
+                           std::min<std::int64_t>(first + kTileRows, n_out), scratch.of(thread));
         tile.multiply(
-            x.n_rows, [&](std::int64_t t) { return x.row(t) + head * x_stride; },
+            x.n_rows, vectors, [](std::int64_t t) { return t; },
             [&](std::int64_t t, int r, float dot) { out.row(t)[head * out_stride + first + r] = dot; });
     });
 }

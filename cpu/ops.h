@@ -23,7 +23,10 @@ class Ops {
     using Buffer = cpu::Buffer;
 
     // The team must outlive the Ops. scratch_floats: per thread, see scratch_floats_needed().
-    Ops(ThreadTeam& team, std::int64_t scratch_floats) : team_(team), scratch_(team.size(), scratch_floats) {}
+    // activation_blocks: room for the quantized activations of the largest product (matmul.h, expert_ffn.h);
+    // 0 keeps all activations in float32.
+    Ops(ThreadTeam& team, std::int64_t scratch_floats, std::int64_t activation_blocks)
+        : team_(team), scratch_(team.size(), scratch_floats), activations_(activation_blocks) {}
 
     // What the operations need per thread for weight rows of up to max_row values, max_experts experts, and a
     // context of which a head reads rows of up to max_kv_row values.
@@ -32,6 +35,7 @@ class Ops {
 
     ThreadTeam& team() noexcept { return team_; }
     const Scratch& scratch() const noexcept { return scratch_; }
+    const ActivationBuffer& activations() const noexcept { return activations_; }
 
     Buffer allocate(std::int64_t n_floats) { return Buffer(n_floats); }
 
@@ -42,11 +46,11 @@ class Ops {
         cpu::rms_norm(team_, out, x, weight.data(), eps);
     }
     void matmul(MatrixView out, const TensorView& w, ConstMatrixView x) {
-        cpu::matmul(team_, scratch_, out, w, x);
+        cpu::matmul(team_, scratch_, activations_, out, w, x);
     }
     void matmul_heads(MatrixView out, std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
                       std::int64_t x_stride) {
-        cpu::matmul_heads(team_, scratch_, out, out_stride, w, x, x_stride);
+        cpu::matmul_heads(team_, scratch_, activations_, out, out_stride, w, x, x_stride);
     }
     void rope_angles(MatrixView out, std::span<const std::int32_t> positions,
                      std::span<const float> frequencies, float magnitude) noexcept {
@@ -100,6 +104,7 @@ class Ops {
   private:
     ThreadTeam& team_;
     Scratch scratch_;
+    ActivationBuffer activations_;
 };
 
 }  // namespace greenroom::cpu

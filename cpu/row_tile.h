@@ -1,9 +1,16 @@
 #pragma once
 
-// RowTile: a few rows of a quantized matrix, decoded to float32 into a thread's scratch and multiplied with
-// vectors. This is the simple path of every matrix product here: any type, never a whole matrix in float32.
+// RowTile: a few rows of a matrix, ready to be multiplied with any number of vectors. Every matrix product
+// here is made of tiles.
+//
+// There are two kinds of product. Quantized rows meet vectors quantized to 8 bits (dot_quant.h); they are
+// read as they stand. Where the type has no kernel for that, or the vectors are to stay in float32, the rows
+// are decoded to float32 into a thread's scratch: any type, never a whole matrix.
 
+#include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
+#include "cpu/quantize.h"
+#include "quant/base/matrix_view.h"
 #include "quant/base/tensor_view.h"
 #include "quant/decode.h"
 
@@ -11,51 +18,99 @@
 
 namespace greenroom::cpu {
 
-// Rows decoded at a time: enough that a vector is used several times while it is in the first-level cache.
+// Rows of a tile: enough that a vector is used several times while it is in the first-level cache.
 inline constexpr int kTileRows = 8;
 
 // Scratch floats that a tile over rows of this length needs.
 inline std::int64_t tile_floats(std::int64_t row_values) noexcept { return kTileRows * row_values; }
 
+// The vectors of a product: rows of float32, and the same rows in 8 bits if a tile is to use those.
+struct TileVectors {
+    ConstMatrixView x;
+    ActivationRows quantized;
+};
+
+// The kernel for products of a matrix of this type, or nullptr where they are computed in float32.
+inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type,
+                                        const ActivationBuffer& buffer) noexcept {
+    return buffer.empty() ? nullptr : find_quant_dot(type, kernels.isa);
+}
+
 class RowTile {
   public:
-    // Decodes rows [first, last) of w, last - first <= kTileRows, into scratch.
-    RowTile(const Kernels& kernels, const TensorView& w, std::int64_t first, std::int64_t last,
-            float* scratch) noexcept
+    // Rows [first, last) of w, last - first <= kTileRows. With a quant_dot they are read from w, else decoded
+    // into scratch.
+    RowTile(const Kernels& kernels, const QuantDot* quant_dot, const TensorView& w, std::int64_t first,
+            std::int64_t last, float* scratch) noexcept
         : kernels_(kernels),
-          rows_(scratch),
+          quant_dot_(quant_dot),
+          blocks_(w.row(first)),
+          row_bytes_(w.row_bytes()),
+          floats_(scratch),
           n_rows_(static_cast<int>(last - first)),
           n_values_(w.row_values()) {
+        if (quant_dot != nullptr) return;
         const quant::DecodeFn decode = quant::find_decoder(w.type);
         for (int r = 0; r < n_rows_; ++r) decode(w.row(first + r), scratch + r * n_values_, n_values_);
     }
 
-    int n_rows() const noexcept { return n_rows_; }
+    // For every j < n_vectors and row r: store(j, r, row r · vector number index(j)). A result depends on its
+    // row and its vector only, not on n_vectors.
+    template <class IndexOf, class Store>
+    void multiply(std::int64_t n_vectors, const TileVectors& vectors, IndexOf&& index,
+                  Store&& store) const noexcept {
+        if (quant_dot_ != nullptr)
+            multiply_by(
+                n_vectors, [&](std::int64_t j) { return vectors.quantized.row(index(j)); },
+                [&](int r, const ActivationBlock* const* x, float* dots) {
+                    quant_dot_->x4(blocks_ + r * row_bytes_, x, n_values_, dots);
+                },
+                [&](int r, const ActivationBlock* const* x, float* dots) {
+                    quant_dot_->x1(blocks_ + r * row_bytes_, x, n_values_, dots);
+                },
+                store);
+        else
+            multiply_by(
+                n_vectors, [&](std::int64_t j) { return vectors.x.row(index(j)); },
+                [&](int r, const float* const* x, float* dots) {
+                    kernels_.dot_f32_x4(floats_ + r * n_values_, x, n_values_, dots);
+                },
+                [&](int r, const float* const* x, float* dots) {
+                    *dots = kernels_.dot_f32(floats_ + r * n_values_, *x, n_values_);
+                },
+                store);
+    }
 
-    // For every vector j < n_vectors and row r: store(j, r, row r · vector(j)). `vector` gives a pointer to
-    // row_values floats. A result depends on its row and its vector only, not on n_vectors.
-    template <class VectorAt, class Store>
-    void multiply(std::int64_t n_vectors, VectorAt&& vector, Store&& store) const noexcept {
+  private:
+    // Four vectors at a time, then the rest one by one.
+    template <class VectorAt, class Dots, class Dot, class Store>
+    void multiply_by(std::int64_t n_vectors, const VectorAt& vector, const Dots& dot_x4, const Dot& dot_x1,
+                     Store&& store) const noexcept {
         std::int64_t j = 0;
         for (; j + kVectors <= n_vectors; j += kVectors) {
-            const float* vectors[kVectors];
-            for (int v = 0; v < kVectors; ++v) vectors[v] = vector(j + v);
+            const decltype(vector(0)) four[kVectors] = {vector(j), vector(j + 1), vector(j + 2),
+                                                        vector(j + 3)};
             for (int r = 0; r < n_rows_; ++r) {
                 float dots[kVectors];
-                kernels_.dot_f32_x4(rows_ + r * n_values_, vectors, n_values_, dots);
+                dot_x4(r, four, dots);
                 for (int v = 0; v < kVectors; ++v) store(j + v, r, dots[v]);
             }
         }
         for (; j < n_vectors; ++j) {
-            const float* x = vector(j);
-            for (int r = 0; r < n_rows_; ++r)
-                store(j, r, kernels_.dot_f32(rows_ + r * n_values_, x, n_values_));
+            const auto one = vector(j);
+            for (int r = 0; r < n_rows_; ++r) {
+                float dot = 0;
+                dot_x1(r, &one, &dot);
+                store(j, r, dot);
+            }
         }
     }
 
-  private:
     const Kernels& kernels_;
-    const float* rows_;
+    const QuantDot* quant_dot_;
+    const std::byte* blocks_;
+    std::int64_t row_bytes_;
+    const float* floats_;
     int n_rows_;
     std::int64_t n_values_;
 };

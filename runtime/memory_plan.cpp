@@ -63,7 +63,7 @@ std::int64_t cgroup_available() {
 }  // namespace
 
 MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens, int n_threads) {
+                        std::int64_t batch_tokens, int n_threads, Activations activations) {
     const ModelExtent extent = extent_of(spec);
     const std::int64_t floats =
         Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
@@ -74,8 +74,23 @@ MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_che
     plan.kv_cache_bytes = layout.bytes();
     plan.checkpoint_bytes = n_checkpoints * layout.checkpoint_bytes();
     plan.working_bytes = floats * static_cast<std::int64_t>(sizeof(float)) +
-                         ExpertScheduler::working_bytes(spec, batch_tokens);
+                         ExpertScheduler::working_bytes(spec, batch_tokens) +
+                         activation_blocks_needed(spec, batch_tokens, activations) *
+                             static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
     return plan;
+}
+
+std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,
+                                      Activations activations) noexcept {
+    if (activations == Activations::f32) return 0;
+    const ModelExtent extent = extent_of(spec);
+    std::int64_t per_token = std::max(cpu::activation_blocks(extent.max_row),
+                                      extent.max_top_k * cpu::activation_blocks(extent.max_expert_d_ff));
+    for (const LayerSpec& layer : spec.layers)  // products per head
+        if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
+            per_token = std::max(
+                per_token, mla->n_heads * cpu::activation_blocks(std::max(mla->nope_dim, mla->latent_dim)));
+    return batch_tokens * per_token;
 }
 
 void check_plan(const MemoryPlan& plan, const KvLayout& layout, std::int64_t available_bytes) {

@@ -2,6 +2,7 @@
 
 // What a session will reserve, worked out before it is reserved, and what the machine can give.
 
+#include "quant/base/op_params.h"
 #include "runtime/kv_layout.h"
 #include "runtime/model_spec.h"
 
@@ -21,7 +22,11 @@ struct MemoryPlan {
 inline constexpr std::int64_t kLogitsRows = 32;
 
 MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens, int n_threads);
+                        std::int64_t batch_tokens, int n_threads, Activations activations);
+
+// Blocks (cpu/quantize.h) that the quantized activations of the largest product take; 0 for float32.
+std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,
+                                      Activations activations) noexcept;
 
 // Error{out_of_memory} when the plan needs more than available_bytes: names the sizes and the context that
 // would fit.

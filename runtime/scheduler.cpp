@@ -34,8 +34,8 @@ void ExpertScheduler::run(int layer, MatrixView out, ConstMatrixView x, std::spa
     const MatrixView hidden{hidden_.data(), n_calls, moe.d_ff, moe.d_ff};
     // A weight multiplies either the expert's input or its output.
     const std::span<const float> none;
-    cpu::run_experts(ops_.team(), ops_.scratch(), results, hidden, x, moe.router.top_k, moe.glu,
-                     moe.weighs_input ? factors : none, tasks_);
+    cpu::run_experts(ops_.team(), ops_.scratch(), ops_.activations(), results, hidden, x, moe.router.top_k,
+                     moe.glu, moe.weighs_input ? factors : none, tasks_);
     cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? none : factors, moe.router.top_k);
 }
 

@@ -40,9 +40,9 @@ KvLayout checked_layout(const ModelSpec& spec, const SessionOptions& options, st
 
 // Reserving follows the plan; a plan that does not fit is refused first.
 MemoryPlan checked_plan(const Engine& engine, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens) {
+                        std::int64_t batch_tokens, Activations activations) {
     const MemoryPlan plan =
-        plan_session(engine.spec(), layout, n_checkpoints, batch_tokens, engine.n_threads());
+        plan_session(engine.spec(), layout, n_checkpoints, batch_tokens, engine.n_threads(), activations);
     check_plan(plan, layout, available_memory_bytes());
     return plan;
 }
@@ -58,10 +58,11 @@ struct Session::Impl {
           n_checkpoints(options.n_checkpoints == SessionOptions::kAutoCheckpoints
                             ? default_checkpoints(layout)
                             : options.n_checkpoints),
-          plan(checked_plan(e, layout, n_checkpoints, batch_tokens)),
+          plan(checked_plan(e, layout, n_checkpoints, batch_tokens, options.activations)),
           ops(e.threads(),
               cpu::Ops::scratch_floats_needed(extent_of(e.spec()).max_row, extent_of(e.spec()).max_experts,
-                                              context_tokens, extent_of(e.spec()).max_kv_row)),
+                                              context_tokens, extent_of(e.spec()).max_kv_row),
+              activation_blocks_needed(e.spec(), batch_tokens, options.activations)),
           experts(e.spec(), e.weights(), ops, batch_tokens),
           forward(e.spec(), e.weights(), ops, experts, batch_tokens),
           memory(e.spec(), options.kv_types, layout, n_checkpoints, ops),

@@ -53,8 +53,10 @@ class LogitsCommand : public Command {
         add_batch_option(app_, session_options_.batch_tokens);
         // What is compared with a reference should not be rounded on the way.
         session_options_.kv_types = {quant::Type::F32, quant::Type::F32};
+        session_options_.activations = Activations::f32;
         add_kv_cache_options(app_, session_options_);
         add_threads_option(app_, n_threads_);
+        add_activations_option(app_, session_options_.activations);
     }
 
     int run() override {

@@ -85,6 +85,7 @@ class RunCommand : public Command {
         add_batch_option(app_, session_options_.batch_tokens);
         add_kv_cache_options(app_, session_options_);
         add_threads_option(app_, n_threads_);
+        add_activations_option(app_, session_options_.activations);
         add_sampling_options(app_, sampler_options_);
     }
 

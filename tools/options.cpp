@@ -135,6 +135,18 @@ void add_kv_cache_options(CLI::App& app, runtime::SessionOptions& options) {
         ->group(group);
 }
 
+void add_activations_option(CLI::App& app, Activations& activations) {
+    app.add_option_function<std::string>(
+           "--activations",
+           [&activations](const std::string& name) {
+               activations = name == "f32" ? Activations::f32 : Activations::q8;
+           },
+           "How activations meet quantized weights: q8, in 8 bits, or f32, slower and exact")
+        ->check(CLI::IsMember({"q8", "f32"}))
+        ->type_name("KIND")
+        ->default_str(activations == Activations::q8 ? "q8" : "f32");
+}
+
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options) {
     const auto add = [&app](const std::string& flag, auto& value, const std::string& help,
                             CLI::Validator check) {

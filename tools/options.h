@@ -5,6 +5,7 @@
 //
 // The variables that flags are bound to must live until the command line is parsed.
 
+#include "quant/base/op_params.h"
 #include "runtime/sampler.h"
 #include "runtime/session.h"
 
@@ -30,6 +31,9 @@ void add_kv_type_options(CLI::App& app, runtime::KvTypes& types);
 
 // The same, --swa-full, --ctx-checkpoints N
 void add_kv_cache_options(CLI::App& app, runtime::SessionOptions& options);
+
+// --activations q8|f32
+void add_activations_option(CLI::App& app, Activations& activations);
 
 // --temp, --top-k, --seed and so on
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options);

@@ -110,4 +110,7 @@ enum class Glu {
     clamped_swiglu,  // gpt-oss: gate and up cut off at 7, gate · sigmoid(1.702 · gate) · (up + 1)
 };
 
+// How activations meet quantized weights: as they are, or in blocks of 8-bit integers with a scale.
+enum class Activations { f32, q8 };
+
 }  // namespace greenroom

@@ -52,7 +52,7 @@ TEST(ExpertFfn, BiasesInputFactorsAndActivationAreThoseOfTheModel) {
     const Scratch scratch(team.size(), 2 * tile_floats(kModel));
     std::vector<float> results(2 * kModel);
     std::vector<float> hidden(2 * kDff);
-    run_experts(team, scratch, {results.data(), 2, kModel, kModel}, {hidden.data(), 2, kDff, kDff},
+    run_experts(team, scratch, {}, {results.data(), 2, kModel, kModel}, {hidden.data(), 2, kDff, kDff},
                 {x.data(), 2, kModel, kModel}, 1, Glu::clamped_swiglu, input_factors, {&task, 1});
     for (std::size_t t = 0; t < 2; ++t) {
         std::vector<double> h;
@@ -106,7 +106,7 @@ TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
             std::vector<float> results(static_cast<std::size_t>(n_calls * kModel));
             std::vector<float> hidden(static_cast<std::size_t>(n_calls * kDff));
             std::vector<float> out(static_cast<std::size_t>(n_tokens * kModel), 1.0F);
-            run_experts(team, scratch, {results.data(), n_calls, kModel, kModel},
+            run_experts(team, scratch, {}, {results.data(), n_calls, kModel, kModel},
                         {hidden.data(), n_calls, kDff, kDff}, {x.data(), n_tokens, kModel, kModel}, kTopK,
                         Glu::silu, {}, tasks);
             add_weighted(team, {out.data(), n_tokens, kModel, kModel},

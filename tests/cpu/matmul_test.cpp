@@ -3,64 +3,25 @@
 #include "cpu/matmul.h"
 
 #include "cpu/row_tile.h"
-#include "quant/decode.h"
 #include "tests/support/random_data.h"
+#include "tests/support/random_tensor.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 namespace greenroom::cpu {
 namespace {
 
 using quant::Type;
+using test::RandomTensor;
 
 constexpr Type kTypes[] = {Type::F32,     Type::F16,   Type::BF16,   Type::Q4_0,    Type::Q4_1,   Type::Q5_0,
                            Type::Q5_1,    Type::Q8_0,  Type::Q2_K,   Type::Q3_K,    Type::Q4_K,   Type::Q5_K,
                            Type::Q6_K,    Type::IQ1_S, Type::IQ1_M,  Type::IQ2_XXS, Type::IQ2_XS, Type::IQ2_S,
                            Type::IQ3_XXS, Type::IQ3_S, Type::IQ4_NL, Type::IQ4_XS,  Type::TQ1_0,  Type::TQ2_0,
                            Type::MXFP4,   Type::NVFP4};
-
-// A stack of matrices of random bytes in the type; scales are made tame afterwards by taking only finite,
-// small results.
-struct RandomTensor {
-    RandomTensor(Type type, std::int64_t n_in, std::int64_t n_out, std::int64_t n_stack, unsigned seed) {
-        view = {type, 3, {n_in, n_out, n_stack, 1}, nullptr};
-        bytes.resize(static_cast<std::size_t>(view.bytes()));
-        view.data = bytes.data();
-        std::mt19937 random(seed);
-        std::vector<float> row(static_cast<std::size_t>(n_in));
-        for (std::int64_t r = 0; r < view.n_rows(); ++r) {
-            auto* p = bytes.data() + r * view.row_bytes();
-            const auto tame = [&] {
-                quant::decode_row(type, p, row.data(), n_in);
-                for (const float v : row)
-                    if (!(std::abs(v) < 1e4F)) return false;
-                return true;
-            };
-            do {
-                // 0x2e00…0x3eff as float16 are 0.1 to 1.7: bytes below 0x3f keep most scales in range.
-                for (std::int64_t i = 0; i < view.row_bytes(); ++i)
-                    p[i] = static_cast<std::byte>(random() % 0x3f);
-            } while (!tame());
-        }
-    }
-
-    std::vector<double> decoded() const {
-        std::vector<float> row(static_cast<std::size_t>(view.row_values()));
-        std::vector<double> all;
-        for (std::int64_t r = 0; r < view.n_rows(); ++r) {
-            quant::decode_row(view.type, view.row(r), row.data(), view.row_values());
-            all.insert(all.end(), row.begin(), row.end());
-        }
-        return all;
-    }
-
-    std::vector<std::byte> bytes;
-    TensorView view;
-};
 
 void expect_dot(const double* w, const float* x, std::int64_t n, float found) {
     double sum = 0;
@@ -84,7 +45,8 @@ TEST_P(MatmulOf, EveryOutputIsItsDotProduct) {
     for (const std::int64_t n_tokens : {1, 4, 6}) {
         const auto x = test::random_floats(n_tokens * n_in, 8);
         std::vector<float> out(static_cast<std::size_t>(n_tokens * n_out));
-        matmul(team, scratch, {out.data(), n_tokens, n_out, n_out}, w.view, {x.data(), n_tokens, n_in, n_in});
+        matmul(team, scratch, {}, {out.data(), n_tokens, n_out, n_out}, w.view,
+               {x.data(), n_tokens, n_in, n_in});
         for (std::int64_t t = 0; t < n_tokens; ++t)
             for (std::int64_t r = 0; r < n_out; ++r)
                 expect_dot(&reference[static_cast<std::size_t>(r * n_in)],
@@ -109,7 +71,7 @@ TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     const auto reference = w.decoded();
     const auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
     std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
-    matmul_heads(team, scratch, {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride},
+    matmul_heads(team, scratch, {}, {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride},
                  out_stride, w.view, {x.data(), n_tokens, n_heads * x_stride, n_heads * x_stride}, x_stride);
     for (std::int64_t t = 0; t < n_tokens; ++t)
         for (std::int64_t h = 0; h < n_heads; ++h) {

@@ -30,7 +30,7 @@ double perplexity_of(const Engine& engine, const std::filesystem::path& file) {
     options.add_bos_eos = text::AddBosEos::as_metadata;
     const auto tokens = engine.tokenizer().encode(text, options);
     constexpr std::int64_t kContext = 512;
-    Session session(engine, {kContext, kContext});
+    Session session(engine, {kContext, kContext, Activations::f32});
     return measure_perplexity(session, engine.tokenizer(), tokens, kContext, -1, {}, {}).perplexity;
 }
 

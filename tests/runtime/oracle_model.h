@@ -33,18 +33,22 @@ struct OracleModel {
     }
 };
 
-// A session that rounds nothing that the reference doesn't: the KV cache is kept in float32.
+// A session that rounds nothing that the reference doesn't: activations and KV cache are kept in float32.
 inline runtime::SessionOptions exact_session(std::int64_t context_tokens, std::int64_t batch_tokens) {
     return {.context_tokens = context_tokens,
             .batch_tokens = batch_tokens,
+            .activations = Activations::f32,
             .kv_types = {quant::Type::F32, quant::Type::F32}};
 }
 
 // Logits [tokens, vocab] after each token, from an empty exact session with this batch size.
 inline std::vector<float> all_logits(const runtime::Engine& engine, std::span<const std::int32_t> tokens,
-                                     std::int64_t batch_tokens,
-                                     runtime::ForwardObserver* observer = nullptr) {
-    runtime::Session session(engine, exact_session(static_cast<std::int64_t>(tokens.size()), batch_tokens));
+                                     std::int64_t batch_tokens, runtime::ForwardObserver* observer = nullptr,
+                                     Activations activations = Activations::f32) {
+    runtime::SessionOptions session_options =
+        exact_session(static_cast<std::int64_t>(tokens.size()), batch_tokens);
+    session_options.activations = activations;
+    runtime::Session session(engine, session_options);
     std::vector<float> logits;
     runtime::EvaluateOptions options;
     options.observer = observer;

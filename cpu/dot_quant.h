@@ -1,0 +1,47 @@
+#pragma once
+
+// Dot products of quantized weights with activations in 8 bits: the kernel of each weight format and what all
+// of them compute.
+//
+// Σ_i w[i]·x[i], summed in groups of the values that share a weight's scale (32, or 16 where the format has
+// it so):
+//
+//     lane[g mod L] += (weight scale_g · activation scale_g) · Σ_{i in g} q_w·q_x        one fused product
+//     lane[g mod L] += minimum_g · (activation scale_g · Σ_{i in g} q_x)                 where w has a
+//     minimum
+//
+// with the inner sums exact in integers, L = 8 lanes for groups of 32 and 16 for groups of 16, and the lanes
+// added in a fixed order in the end. So a result depends on the row and the vector only, and AVX2 and AVX-512
+// give the same bits. The scalar reference decodes the block and accumulates in double.
+
+#include "cpu/isa.h"
+#include "cpu/quantize.h"
+#include "quant/types.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// out[j] = row · x[j] for j < 1 or j < 4. row: n_values weights, a whole number of blocks, which need no
+// alignment. Each out[j] has the same bits from either.
+struct QuantDot {
+    using Fn = void (*)(const std::byte* row, const ActivationBlock* const* x, std::int64_t n_values,
+                        float* out) noexcept;
+    Fn x1;
+    Fn x4;
+};
+
+// By ISA.
+using QuantDots = std::array<QuantDot, 3>;
+
+// The kernels of a type, or nullptr for a type that is multiplied in float32 only: F32, F16, BF16, and those
+// quantized types that have no kernel yet.
+const QuantDot* find_quant_dot(quant::Type type, Isa isa) noexcept;
+
+extern const QuantDots kDotQ8_0;
+extern const QuantDots kDotQ4K;
+extern const QuantDots kDotQ6K;
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,121 @@
+#include "cpu/quantize.h"
+
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+
+#include <algorithm>
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr int kGroup = ActivationBlock::kGroup;
+constexpr std::uint32_t kMagnitude = 0x7fffffffU;
+constexpr std::uint32_t kInfinity = 0x7f800000U;
+
+// The scale for values of which the largest magnitude has these bits: as integers they are in the same order,
+// with infinity and NaN at the top. Below FLT_MIN 1 / scale might be infinite.
+float scale_of(std::uint32_t largest) noexcept {
+    if (largest >= kInfinity) return std::numeric_limits<float>::quiet_NaN();
+    const float scale = std::bit_cast<float>(largest) / 127.0F;
+    return scale >= FLT_MIN ? scale : 0.0F;
+}
+
+void quantize_group_scalar(float& scale, std::int16_t* sums, std::int8_t* q, const float* x) noexcept {
+    std::uint32_t largest = 0;
+    for (int i = 0; i < kGroup; ++i)
+        largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & kMagnitude);
+    scale = scale_of(largest);
+    std::fill_n(q, kGroup, std::int8_t{0});
+    std::fill_n(sums, 2, std::int16_t{0});
+    if (!(scale > 0.0F)) return;
+    const float inverse = 1.0F / scale;
+    for (int i = 0; i < kGroup; ++i) {
+        q[i] = static_cast<std::int8_t>(std::nearbyint(x[i] * inverse));  // half to even
+        sums[i / ActivationBlock::kSum] = static_cast<std::int16_t>(sums[i / ActivationBlock::kSum] + q[i]);
+    }
+}
+
+GR_AVX2 void quantize_group_avx2(float& scale, std::int16_t* sums, std::int8_t* q, const float* x) noexcept {
+    __m256 v[4];
+    __m256i largest = _mm256_setzero_si256();
+    GR_UNROLL
+    for (int i = 0; i < 4; ++i) {
+        v[i] = _mm256_loadu_ps(x + 8 * i);
+        const __m256i bits =
+            _mm256_and_si256(_mm256_castps_si256(v[i]), _mm256_set1_epi32(static_cast<int>(kMagnitude)));
+        largest = _mm256_max_epu32(largest, bits);
+    }
+    const __m128i four = _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    const __m128i two = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+    const __m128i one = _mm_max_epu32(two, _mm_shuffle_epi32(two, 0xb1));
+    scale = scale_of(static_cast<std::uint32_t>(_mm_cvtsi128_si32(one)));
+    if (!(scale > 0.0F)) {
+        std::fill_n(q, kGroup, std::int8_t{0});
+        std::fill_n(sums, 2, std::int16_t{0});
+        return;
+    }
+    const __m256 inverse = _mm256_set1_ps(1.0F / scale);
+    __m256i n[4];
+    GR_UNROLL
+    for (int i = 0; i < 4; ++i) n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    // Packing works within 128-bit halves: 0–3, 8–11, 4–7, 12–15, and then the same in steps of bytes.
+    const __m256i first = _mm256_packs_epi32(n[0], n[1]);
+    const __m256i second = _mm256_packs_epi32(n[2], n[3]);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
+                                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), bytes);
+
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i pairs = _mm256_hadd_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
+    const __m128i quads = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    const __m128i totals = _mm_hadd_epi32(quads, quads);
+    sums[0] = static_cast<std::int16_t>(_mm_extract_epi16(totals, 0));
+    sums[1] = static_cast<std::int16_t>(_mm_extract_epi16(totals, 2));
+}
+
+template <class QuantizeGroup>
+void quantize_row(ActivationBlock* blocks, const float* x, std::int64_t n_values,
+                  QuantizeGroup quantize_group) noexcept {
+    constexpr int kGroups = ActivationBlock::kValues / kGroup;
+    const std::int64_t n_groups = activation_blocks(n_values) * kGroups;
+    for (std::int64_t g = 0; g < n_groups; ++g) {
+        ActivationBlock& block = blocks[g / kGroups];
+        const std::int64_t at = g % kGroups;
+        const std::int64_t left = n_values - g * kGroup;
+        float padded[kGroup] = {};
+        if (left > 0 && left < kGroup) std::copy_n(x + g * kGroup, left, padded);
+        quantize_group(block.scales[at], block.sums + 2 * at, block.q + kGroup * at,
+                       left >= kGroup ? x + g * kGroup : padded);
+    }
+}
+
+}  // namespace
+
+void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
+    quantize_row(blocks, x, n_values, quantize_group_scalar);
+}
+
+void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
+    quantize_row(blocks, x, n_values, quantize_group_avx2);
+}
+
+void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x) {
+    quantize_heads(team, rows, x, 1, x.n_cols, 0);
+}
+
+void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
+                    std::int64_t n_values, std::int64_t head_stride) {
+    const Kernels& k = kernels();
+    constexpr std::int64_t kValuesPerTask = 8192;  // some 2 µs: for less no other thread is worth waking
+    const std::int64_t grain = std::max<std::int64_t>(1, kValuesPerTask / n_values);
+    team.parallel_for(x.n_rows * n_heads, grain, [&](std::int64_t first, std::int64_t last, int) noexcept {
+        for (std::int64_t r = first; r < last; ++r)
+            k.quantize_row(rows.row(r), x.row(r / n_heads) + r % n_heads * head_stride, n_values);
+    });
+}
+
+}  // namespace greenroom::cpu

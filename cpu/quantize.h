@@ -1,0 +1,86 @@
+#pragma once
+
+// Activations in 8 bits: what the kernels of quantized weights (dot_quant.h) multiply with.
+//
+// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. Each 32 values have a
+// scale of their own, a float32: x ≈ scale · q, |q| <= 127, scale = the largest |x| / 127, so |x - scale · q|
+// <= scale / 2. One layout serves the weights of every type, so a row is quantized once for all matrices that
+// it meets. (ggml has three layouts: float16 scales per 32 values for the small blocks, one float32 scale per
+// 256 for the K-quants.)
+
+#include "cpu/buffer.h"
+#include "cpu/parallel.h"
+#include "quant/base/matrix_view.h"
+
+#include <cassert>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// Five cache lines: 1.25 bytes per value.
+struct alignas(64) ActivationBlock {
+    static constexpr int kValues = 256;
+    static constexpr int kGroup = 32;  // values that share a scale
+    static constexpr int kSum = 16;    // values that share a sum
+    float scales[kValues / kGroup];
+    std::int16_t sums[kValues / kSum];  // Σq, for weights with a minimum or an offset
+    std::int8_t q[kValues];
+};
+static_assert(sizeof(ActivationBlock) == 320);
+
+inline std::int64_t activation_blocks(std::int64_t n_values) noexcept {
+    return (n_values + ActivationBlock::kValues - 1) / ActivationBlock::kValues;
+}
+
+// Rows of blocks, seen and not owned; `stride` blocks from row to row.
+struct ActivationRows {
+    ActivationBlock* data = nullptr;
+    std::int64_t stride = 0;
+
+    ActivationBlock* row(std::int64_t r) const noexcept { return data + r * stride; }
+    // Rows first, first + step, first + 2 · step …
+    ActivationRows every(std::int64_t step, std::int64_t first) const noexcept {
+        return {row(first), stride * step};
+    }
+};
+
+// Memory for the quantized activations of one product at a time, reserved up front. Empty, it says that
+// products are to be computed in float32.
+class ActivationBuffer {
+  public:
+    ActivationBuffer() = default;
+    explicit ActivationBuffer(std::int64_t n_blocks)
+        : buffer_(n_blocks * kBlockFloats), n_blocks_(n_blocks) {}
+
+    bool empty() const noexcept { return n_blocks_ == 0; }
+
+    // Rows for n_rows · activation_blocks(n_values) blocks; what earlier rows held is lost.
+    ActivationRows rows(std::int64_t n_rows, std::int64_t n_values) const noexcept {
+        const std::int64_t stride = activation_blocks(n_values);
+        assert(n_rows * stride <= n_blocks_);
+        static_cast<void>(n_rows);
+        return {reinterpret_cast<ActivationBlock*>(buffer_.data()), stride};
+    }
+
+  private:
+    static constexpr auto kBlockFloats = static_cast<std::int64_t>(sizeof(ActivationBlock) / sizeof(float));
+
+    Buffer buffer_;
+    std::int64_t n_blocks_ = 0;
+};
+
+// Quantizes every row of x into the row of `rows` with the same number. 32 values that hold a NaN or an
+// infinity get the scale NaN, so that products with them are NaN as they would be in float32; 32 that are all
+// below 2^-119 in magnitude become zero.
+void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x);
+
+// The same where a row of x holds n_heads vectors of n_values, head_stride floats from one to the next: head
+// h of row t becomes row t · n_heads + h.
+void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
+                    std::int64_t n_values, std::int64_t head_stride);
+
+// The kernel of quantize_rows(): one row. The same bits on every ISA.
+void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
+void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,206 @@
+// Kernels of quantized weights with activations in 8 bits: every type on every ISA of this CPU, against sums
+// in double over the decoded weights, against the exact product with the activations that were quantized, and
+// against each other.
+
+#include "cpu/dot_quant.h"
+
+#include "cpu/kernels.h"
+#include "tests/support/npy.h"
+#include "tests/support/paths.h"
+#include "tests/support/random_data.h"
+#include "tests/support/random_tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+using quant::Type;
+
+std::vector<Type> types_with_kernels() {
+    std::vector<Type> types;
+    for (std::uint32_t id = 0; id < 64; ++id)
+        if (const auto* info = quant::find_type(id); info && find_quant_dot(info->type, Isa::scalar))
+            types.push_back(info->type);
+    return types;
+}
+
+std::vector<ActivationBlock> quantized(const std::vector<float>& x) {
+    const auto n = static_cast<std::int64_t>(x.size());
+    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(n)));
+    quantize_row_scalar(blocks.data(), x.data(), n);
+    return blocks;
+}
+
+// What the blocks stand for.
+std::vector<double> dequantized(const std::vector<ActivationBlock>& blocks, std::size_t n) {
+    std::vector<double> x;
+    for (std::size_t i = 0; i < n; ++i) {
+        const ActivationBlock& block = blocks[i / 256];
+        x.push_back(static_cast<double>(block.scales[i % 256 / 32]) * block.q[i % 256]);
+    }
+    return x;
+}
+
+float dot(const QuantDot& kernel, const std::byte* row, const std::vector<ActivationBlock>& x,
+          std::int64_t n) {
+    const ActivationBlock* const blocks = x.data();
+    float out = std::numeric_limits<float>::quiet_NaN();
+    kernel.x1(row, &blocks, n, &out);
+    return out;
+}
+
+struct Sum {
+    double value = 0;
+    double magnitude = 0;  // Σ|w·x|
+    double largest = 0;    // max|w| · Σ|x|: what the parts with and without the minimum may add up to
+};
+
+Sum exact_dot(const double* w, const double* x, std::size_t n) {
+    Sum sum;
+    double highest = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        sum.value += w[i] * x[i];
+        sum.magnitude += std::abs(w[i] * x[i]);
+        highest = std::max(highest, std::abs(w[i]));
+        sum.largest += std::abs(x[i]);
+    }
+    sum.largest *= highest;
+    return sum;
+}
+
+class QuantDotOf : public testing::TestWithParam<Type> {
+  protected:
+    const Type type = GetParam();
+    const quant::TypeInfo& info = quant::type_info(type);
+
+    std::vector<std::int64_t> lengths() const {
+        if (info.block_values == 256) return {256, 512, 2048};
+        std::vector<std::int64_t> lengths;
+        for (const std::int64_t n : {32, 64, 96, 224, 256, 288, 704, 2880})
+            if (n % info.block_values == 0) lengths.push_back(n);
+        return lengths;
+    }
+};
+
+// Weights are random bytes: every code and, where it takes no infinity to have it, every scale. Sums within
+// a group are exact, so only the rounding of some ten products and sums per group is left.
+TEST_P(QuantDotOf, IsTheSumOverDecodedWeightsAndDequantizedActivations) {
+    for (const std::int64_t n : lengths()) {
+        const test::RandomTensor w(type, n, 5, 1, 1);
+        const auto decoded = w.decoded();
+        auto values = test::random_floats(n, 2);
+        for (const float spike : {0.0F, 1e6F}) {
+            values[static_cast<std::size_t>(n) - 3] += spike;
+            const auto x = quantized(values);
+            const auto x_values = dequantized(x, static_cast<std::size_t>(n));
+            for (const Isa isa : available_isas())
+                for (std::int64_t r = 0; r < w.view.n_rows(); ++r) {
+                    const Sum expected = exact_dot(&decoded[static_cast<std::size_t>(r * n)], x_values.data(),
+                                                   static_cast<std::size_t>(n));
+                    EXPECT_NEAR(dot(*find_quant_dot(type, isa), w.view.row(r), x, n), expected.value,
+                                4e-7 * (expected.magnitude + 0.1 * expected.largest))
+                        << isa_name(isa) << " n = " << n << " row " << r << " spike " << spike;
+                }
+        }
+    }
+}
+
+TEST_P(QuantDotOf, HasTheSameBitsOnEverySimdIsaAndBesideAnyNeighbours) {
+    for (const std::int64_t n : lengths()) {
+        const test::RandomTensor w(type, n, 3, 1, 3);
+        std::vector<std::vector<ActivationBlock>> x;
+        const ActivationBlock* rows[4];
+        for (unsigned j = 0; j < 4; ++j) {
+            x.push_back(quantized(test::random_floats(n, 4 + j)));
+            rows[j] = x.back().data();
+        }
+        for (std::int64_t r = 0; r < w.view.n_rows(); ++r)
+            for (const Isa isa : available_isas()) {
+                const QuantDot& kernel = *find_quant_dot(type, isa);
+                float four[4];
+                kernel.x4(w.view.row(r), rows, n, four);
+                for (std::size_t j = 0; j < 4; ++j) {
+                    EXPECT_EQ(four[j], dot(kernel, w.view.row(r), x[j], n)) << isa_name(isa) << " n = " << n;
+                    if (isa != Isa::avx512) continue;
+                    EXPECT_EQ(four[j], dot(*find_quant_dot(type, Isa::avx2), w.view.row(r), x[j], n))
+                        << "n = " << n;
+                }
+            }
+    }
+}
+
+// The largest error over the rows of the reference matrix, in units of Σ|w·x|.
+struct ErrorOfPeer {
+    Type type;
+    double error;  // of ggml's kernel, from the reference data
+};
+
+constexpr ErrorOfPeer kPeer[] = {
+    {Type::Q4_0, 1.4e-3},  {Type::Q4_1, 1.4e-3}, {Type::Q5_0, 1.4e-3},   {Type::Q5_1, 1.4e-3},
+    {Type::Q8_0, 1.4e-3},  {Type::Q2_K, 1.5e-3}, {Type::Q3_K, 1.8e-3},   {Type::Q4_K, 2.2e-3},
+    {Type::Q5_K, 2.0e-3},  {Type::Q6_K, 2.1e-3}, {Type::IQ4_NL, 1.4e-3}, {Type::IQ4_XS, 2.1e-3},
+    {Type::MXFP4, 1.4e-3},
+};
+
+TEST_P(QuantDotOf, MatchesTheExactProductAsCloselyAsThePeersKernel) {
+    const std::string name(info.name);
+    const auto raw = test::load_npy<std::uint8_t>(test::test_data("oracle/quant/raw_" + name + ".npy"));
+    const auto weights = test::load_npy<float>(test::test_data("oracle/quant/dequant_" + name + ".npy"));
+    const auto expected = test::load_npy<float>(test::test_data("oracle/quant/matvec_" + name + ".npy"));
+    const auto x = test::load_npy<float>(test::test_data("oracle/quant/x.npy"));
+    const auto n = static_cast<std::size_t>(weights.dim(1));
+    const std::vector<double> w(weights.values.begin(), weights.values.end());
+    const std::vector<double> x_values(x.values.begin(), x.values.end());
+    const auto x_quantized = quantized(x.values);
+    const auto* peer = std::find_if(std::begin(kPeer), std::end(kPeer),
+                                    [&](const ErrorOfPeer& p) { return p.type == type; });
+    ASSERT_NE(peer, std::end(kPeer)) << name;
+    for (const Isa isa : available_isas()) {
+        double worst = 0;
+        for (std::size_t r = 0; r < expected.values.size(); ++r) {
+            const auto* row = reinterpret_cast<const std::byte*>(raw.values.data()) +
+                              static_cast<std::int64_t>(r) * raw.dim(1);
+            const Sum sum = exact_dot(&w[r * n], x_values.data(), n);
+            ASSERT_NEAR(sum.value, expected.values[r], 1e-6 * sum.magnitude);
+            const double found =
+                dot(*find_quant_dot(type, isa), row, x_quantized, static_cast<std::int64_t>(n));
+            worst = std::max(worst, std::abs(found - sum.value) / sum.magnitude);
+        }
+        EXPECT_LE(worst, 1.05 * peer->error) << isa_name(isa);
+        RecordProperty(std::string(isa_name(isa)), std::to_string(worst));
+    }
+}
+
+TEST_P(QuantDotOf, ZerosGiveZeroAndWhatIsNotFiniteGivesNan) {
+    const std::int64_t n = 512;
+    const test::RandomTensor w(type, n, 1, 1, 10);
+    std::vector<float> x(static_cast<std::size_t>(n));
+    for (const Isa isa : available_isas())
+        EXPECT_EQ(dot(*find_quant_dot(type, isa), w.view.row(0), quantized(x), n), 0.0F) << isa_name(isa);
+    for (const float poison :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
+        x[100] = poison;
+        for (const Isa isa : available_isas())
+            EXPECT_TRUE(std::isnan(dot(*find_quant_dot(type, isa), w.view.row(0), quantized(x), n)))
+                << isa_name(isa);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Type, QuantDotOf, testing::ValuesIn(types_with_kernels()),
+                         [](const auto& param) { return std::string(quant::type_name(param.param)); });
+
+TEST(QuantDot, FloatTypesHaveNone) {
+    for (const Type type : {Type::F32, Type::F16, Type::BF16})
+        EXPECT_EQ(find_quant_dot(type, Isa::scalar), nullptr);
+}
+
+}  // namespace
+}  // namespace greenroom::cpu

@@ -1,0 +1,129 @@
+// Activations in 8 bits: the promises of cpu/quantize.h, on every ISA of this CPU.
+
+#include "cpu/quantize.h"
+
+#include "cpu/kernels.h"
+#include "tests/support/random_data.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+std::vector<ActivationBlock> quantized(Isa isa, const std::vector<float>& x) {
+    const auto n = static_cast<std::int64_t>(x.size());
+    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(n)));
+    std::memset(blocks.data(), 0x55, blocks.size() * sizeof(ActivationBlock));  // what was there before
+    kernels(isa).quantize_row(blocks.data(), x.data(), n);
+    return blocks;
+}
+
+bool same_bits(const std::vector<ActivationBlock>& a, const std::vector<ActivationBlock>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(ActivationBlock)) == 0;
+}
+
+class QuantizeOn : public testing::TestWithParam<Isa> {};
+
+TEST_P(QuantizeOn, EveryValueIsWithinHalfAScaleAndTheRestIsZero) {
+    for (const std::int64_t n : {1, 31, 32, 33, 100, 256, 257, 700}) {
+        const auto x = test::random_floats(n, 1);
+        const auto blocks = quantized(GetParam(), x);
+        for (std::size_t i = 0; i < blocks.size() * 256; ++i) {
+            const ActivationBlock& block = blocks[i / 256];
+            const float scale = block.scales[i % 256 / 32];
+            const int q = block.q[i % 256];
+            EXPECT_LE(std::abs(q), 127);
+            if (i < x.size())
+                EXPECT_NEAR(x[i], scale * static_cast<float>(q), 0.500001F * scale);
+            else
+                EXPECT_EQ(q, 0);
+            if (i % 16 == 0) {
+                int sum = 0;
+                for (std::size_t j = i; j < i + 16; ++j) sum += block.q[j % 256];
+                EXPECT_EQ(block.sums[i % 256 / 16], sum);
+            }
+            if (i % 32 == 0) {
+                float largest = 0;
+                for (std::size_t j = i; j < std::min(i + 32, x.size()); ++j)
+                    largest = std::max(largest, std::abs(x[j]));
+                EXPECT_EQ(scale, largest / 127.0F);
+            }
+        }
+    }
+}
+
+TEST_P(QuantizeOn, HasTheBitsOfTheReferenceHalvesIncluded) {
+    auto x = test::random_floats(1000, 2);
+    for (std::size_t i = 320; i < 352; ++i) x[i] = static_cast<float>(i) - 335.5F;  // 127 / 16 divides these
+    for (std::size_t i = 352; i < 384; ++i) x[i] = (static_cast<float>(i) - 352.0F) + 0.5F;
+    x[383] = 127.0F;  // scale 1: the others lie halfway between integers
+    EXPECT_TRUE(same_bits(quantized(GetParam(), x), quantized(Isa::scalar, x)));
+}
+
+TEST_P(QuantizeOn, ANonFiniteValueTakesItsGroupWithItAndNoOther) {
+    for (const float poison :
+         {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+          std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+        auto x = test::random_floats(256, 3);
+        const auto clean = quantized(GetParam(), x);
+        x[77] = poison;
+        const auto blocks = quantized(GetParam(), x);
+        for (std::size_t g = 0; g < 8; ++g) {
+            if (g == 77 / 32) {
+                EXPECT_TRUE(std::isnan(blocks[0].scales[g]));
+                EXPECT_TRUE(std::all_of(blocks[0].q + 32 * g, blocks[0].q + 32 * (g + 1),
+                                        [](std::int8_t q) { return q == 0; }));
+            } else {
+                EXPECT_EQ(blocks[0].scales[g], clean[0].scales[g]);
+                EXPECT_TRUE(
+                    std::equal(blocks[0].q + 32 * g, blocks[0].q + 32 * (g + 1), clean[0].q + 32 * g));
+            }
+        }
+    }
+}
+
+TEST_P(QuantizeOn, ExtremesOfTheFloatRangeStayFinite) {
+    for (const float size : {0.0F, 1e-45F, 1e-38F, 1e-36F, 1e-30F, 1e30F, 3.4e38F}) {
+        std::vector<float> x(32, size);
+        x[3] = -size;
+        x[4] = size / 3;
+        const auto blocks = quantized(GetParam(), x);
+        for (std::size_t i = 0; i < 32; ++i) {
+            const float back = blocks[0].scales[0] * static_cast<float>(blocks[0].q[i]);
+            EXPECT_NEAR(back, x[i], std::max(0x1p-119F, size / 127)) << size;
+        }
+        EXPECT_TRUE(same_bits(blocks, quantized(Isa::scalar, x)));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, QuantizeOn, testing::ValuesIn(available_isas()),
+                         [](const auto& param) { return std::string(isa_name(param.param)); });
+
+TEST(QuantizeHeads, HeadsOfARowBecomeRowsOfTheirOwn) {
+    constexpr std::int64_t kTokens = 3;
+    constexpr std::int64_t kHeads = 5;
+    constexpr std::int64_t kValues = 64;
+    constexpr std::int64_t kStride = 70;
+    ThreadTeam team(2);
+    const auto x = test::random_floats(kTokens * kHeads * kStride, 4);
+    const ActivationBuffer buffer(kTokens * kHeads);
+    const ActivationRows rows = buffer.rows(kTokens * kHeads, kValues);
+    quantize_heads(team, rows, {x.data(), kTokens, kHeads * kStride, kHeads * kStride}, kHeads, kValues,
+                   kStride);
+    for (std::int64_t t = 0; t < kTokens; ++t)
+        for (std::int64_t h = 0; h < kHeads; ++h) {
+            const auto first = x.begin() + (t * kHeads + h) * kStride;
+            const auto expected = quantized(Isa::scalar, {first, first + kValues});
+            EXPECT_EQ(std::memcmp(rows.row(t * kHeads + h), expected.data(), sizeof(ActivationBlock)), 0);
+            EXPECT_EQ(rows.every(kHeads, h).row(t), rows.row(t * kHeads + h));
+        }
+}
+
+}  // namespace
+}  // namespace greenroom::cpu
