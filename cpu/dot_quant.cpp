@@ -5,12 +5,32 @@ namespace {
 
 const QuantDots* find_dots(quant::Type type) noexcept {
     switch (type) {
+        case quant::Type::Q4_0:
+            return &kDotQ4_0;
+        case quant::Type::Q4_1:
+            return &kDotQ4_1;
+        case quant::Type::Q5_0:
+            return &kDotQ5_0;
+        case quant::Type::Q5_1:
+            return &kDotQ5_1;
         case quant::Type::Q8_0:
             return &kDotQ8_0;
+        case quant::Type::IQ4_NL:
+            return &kDotIQ4NL;
+        case quant::Type::MXFP4:
+            return &kDotMXFP4;
+        case quant::Type::Q2_K:
+            return &kDotQ2K;
+        case quant::Type::Q3_K:
+            return &kDotQ3K;
         case quant::Type::Q4_K:
             return &kDotQ4K;
+        case quant::Type::Q5_K:
+            return &kDotQ5K;
         case quant::Type::Q6_K:
             return &kDotQ6K;
+        case quant::Type::IQ4_XS:
+            return &kDotIQ4XS;
         default:
             return nullptr;
     }

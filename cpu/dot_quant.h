@@ -40,8 +40,18 @@ using QuantDots = std::array<QuantDot, 3>;
 // quantized types that have no kernel yet.
 const QuantDot* find_quant_dot(quant::Type type, Isa isa) noexcept;
 
+extern const QuantDots kDotQ4_0;
+extern const QuantDots kDotQ4_1;
+extern const QuantDots kDotQ5_0;
+extern const QuantDots kDotQ5_1;
 extern const QuantDots kDotQ8_0;
+extern const QuantDots kDotIQ4NL;
+extern const QuantDots kDotMXFP4;
+extern const QuantDots kDotQ2K;
+extern const QuantDots kDotQ3K;
 extern const QuantDots kDotQ4K;
+extern const QuantDots kDotQ5K;
 extern const QuantDots kDotQ6K;
+extern const QuantDots kDotIQ4XS;
 
 }  // namespace greenroom::cpu

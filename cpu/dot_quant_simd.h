@@ -165,8 +165,8 @@ GR_AVX2 void dot_avx2(const std::byte* row, const ActivationBlock* const* x, std
 
 // ---- AVX-512 ----
 
-// Four vectors of 16 partial sums to one: 128-bit lane l of the result is [Σ p[0].l, Σ p[1].l, Σ p[2].l, Σ
-// p[3].l].
+// Four vectors of 16 partial sums to one: element i of the result's 128-bit lane l is the sum of lane l of
+// p[i].
 GR_AVX512_INLINE __m512i sum_quarters_avx512(const __m512i* p) noexcept {
     const __m512i even =
         _mm512_add_epi32(_mm512_unpacklo_epi32(p[0], p[1]), _mm512_unpackhi_epi32(p[0], p[1]));
@@ -302,7 +302,31 @@ GR_AVX512_INLINE __m512i merge_bits_avx512(__m512i base, __m512i bits, __m512i m
     return _mm512_ternarylogic_epi32(base, bits, mask, 0xf8);  // base | (bits & mask)
 }
 
-// Eight float16 numbers that stand at the same place (an uint16_t Block::*) of eight blocks.
+// 16 bytes to 32 nibbles, the low ones first. A shift of 32 bits serves: what it brings in from the byte
+// above is masked away.
+GR_AVX2_INLINE __m256i nibbles_avx2(const std::uint8_t* bytes) noexcept {
+    const __m256i both =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+    const __m256i shifted = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    return _mm256_and_si256(shifted, _mm256_set1_epi8(0xf));
+}
+
+// The same for two blocks.
+GR_AVX512_INLINE __m512i nibbles_avx512(const std::uint8_t* low, const std::uint8_t* high) noexcept {
+    const __m512i first = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)));
+    const __m512i all =
+        _mm512_mask_broadcast_i32x4(first, 0xff00, _mm_loadu_si128(reinterpret_cast<const __m128i*>(high)));
+    const __m512i shift = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
+    return _mm512_and_si512(_mm512_srlv_epi32(all, shift), _mm512_set1_epi8(0xf));
+}
+
+// Bit `from` of every byte, moved to bit `to`. Call it with constants.
+GR_AVX2_INLINE __m256i move_bit_avx2(__m256i bytes, int from, int to) noexcept {
+    const __m256i bit = _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(1 << from)));
+    return to >= from ? _mm256_slli_epi16(bit, to - from) : _mm256_srli_epi16(bit, from - to);
+}
+
+// Eight float16 numbers that stand `offset` bytes from the start of eight blocks.
 template <class Block>
 GR_AVX2_INLINE __m256 gather_halves(const Block* blocks, std::size_t offset) noexcept {
     const auto* bytes = reinterpret_cast<const std::byte*>(blocks) + offset;

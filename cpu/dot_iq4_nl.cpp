@@ -1,0 +1,37 @@
+// IQ4_NL: 32 values in 18 bytes, d (float16) and 16 bytes of nibbles, the low ones first; w = d ·
+// level[nibble] with the sixteen levels of quant::kIq4NlValues.
+
+#include "cpu/dot_iq4_levels.h"
+#include "cpu/dot_quant_simd.h"
+
+namespace greenroom::cpu {
+namespace {
+
+struct IQ4NL {
+    using Block = quant::BlockIQ4NL;
+    static constexpr int kGroup = 32;
+    static constexpr int kOffset = 128;
+    static constexpr bool kSignedAvx2 = true;
+    static constexpr bool kHasMin = false;
+
+    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 8; ++i) w[i] = iq4_levels_avx2(nibbles_avx2(block[i].qs));
+    }
+
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i)
+            w[i] = iq4_levels_avx512(nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs));
+    }
+
+    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+        s[0] = gather_halves(block, offsetof(Block, d));
+    }
+};
+
+}  // namespace
+
+constinit const QuantDots kDotIQ4NL = quant_dots<IQ4NL>();
+
+}  // namespace greenroom::cpu

@@ -1,0 +1,55 @@
+// MXFP4: 32 values in 17 bytes, e (E8M0) and 16 bytes of nibbles, the low ones first; w = 2^(e − 127) ·
+// number[nibble] with the numbers of E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
+
+#include "cpu/dot_quant_simd.h"
+#include "quant/iq_tables.h"
+
+namespace greenroom::cpu {
+namespace {
+
+struct MXFP4 {
+    using Block = quant::BlockMXFP4;
+    static constexpr int kGroup = 32;
+    static constexpr int kOffset = 12;
+    static constexpr bool kSignedAvx2 = false;
+    static constexpr bool kHasMin = false;
+
+    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
+        const __m256i numbers = _mm256_broadcastsi128_si256(raised_numbers());
+        GR_UNROLL
+        for (int i = 0; i < 8; ++i) w[i] = _mm256_shuffle_epi8(numbers, nibbles_avx2(block[i].qs));
+    }
+
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        const __m512i numbers = _mm512_broadcast_i32x4(raised_numbers());
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i)
+            w[i] = _mm512_shuffle_epi8(numbers, nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs));
+    }
+
+    // Half of 2^(e − 127), since the numbers are doubled: e − 1 as a float's exponent, and for e < 2, where
+    // that would be none, the denormal number itself (quant::e8m0_half_to_f32).
+    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+        std::uint64_t bytes = 0;
+        GR_UNROLL
+        for (int i = 0; i < 8; ++i) bytes |= std::uint64_t{block[i].e} << (8 * i);
+        const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
+        const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+        const __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+        const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+        s[0] = _mm256_castsi256_ps(_mm256_blendv_epi8(normal, denormal, is_small));
+    }
+
+  private:
+    // The doubled numbers, 12 too large so that none is negative.
+    GR_AVX2_INLINE static __m128i raised_numbers() noexcept {
+        const __m128i doubled = _mm_loadu_si128(reinterpret_cast<const __m128i*>(quant::kE2m1Doubled.data()));
+        return _mm_add_epi8(doubled, _mm_set1_epi8(kOffset));
+    }
+};
+
+}  // namespace
+
+constinit const QuantDots kDotMXFP4 = quant_dots<MXFP4>();
+
+}  // namespace greenroom::cpu

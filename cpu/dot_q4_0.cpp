@@ -1,0 +1,34 @@
+// Q4_0: 32 values in 18 bytes, d (float16) and 16 bytes of nibbles q, the low ones first; w = d · (q − 8).
+
+#include "cpu/dot_quant_simd.h"
+
+namespace greenroom::cpu {
+namespace {
+
+struct Q4_0 {
+    using Block = quant::BlockQ4_0;
+    static constexpr int kGroup = 32;
+    static constexpr int kOffset = 8;
+    static constexpr bool kSignedAvx2 = false;
+    static constexpr bool kHasMin = false;
+
+    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 8; ++i) w[i] = nibbles_avx2(block[i].qs);
+    }
+
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) w[i] = nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs);
+    }
+
+    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+        s[0] = gather_halves(block, offsetof(Block, d));
+    }
+};
+
+}  // namespace
+
+constinit const QuantDots kDotQ4_0 = quant_dots<Q4_0>();
+
+}  // namespace greenroom::cpu

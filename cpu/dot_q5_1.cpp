@@ -1,0 +1,45 @@
+// Q5_1: 32 values in 24 bytes; w = d · q + m.
+//
+//     d, m    float16
+//     qh      the fifth bit of q: bit j is that of value j
+//     qs[16]  nibbles, the low ones first
+
+#include "cpu/dot_fifth_bit.h"
+#include "cpu/dot_quant_simd.h"
+
+namespace greenroom::cpu {
+namespace {
+
+struct Q5_1 {
+    using Block = quant::BlockQ5_1;
+    static constexpr int kGroup = 32;
+    static constexpr int kOffset = 0;
+    static constexpr bool kSignedAvx2 = false;
+    static constexpr bool kHasMin = true;
+
+    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 8; ++i)
+            w[i] = _mm256_or_si256(nibbles_avx2(block[i].qs), fifth_bits_avx2(block[i].qh));
+    }
+
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i)
+            w[i] = add_fifth_bits_avx512(nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs),
+                                         block[2 * i].qh, block[2 * i + 1].qh);
+    }
+
+    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+        s[0] = gather_halves(block, offsetof(Block, d));
+    }
+    GR_AVX2_INLINE static void minimums(const Block* block, __m256* m) noexcept {
+        m[0] = gather_halves(block, offsetof(Block, m));
+    }
+};
+
+}  // namespace
+
+constinit const QuantDots kDotQ5_1 = quant_dots<Q5_1>();
+
+}  // namespace greenroom::cpu
