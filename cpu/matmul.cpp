@@ -59,4 +59,25 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
     });
 }
 
+void matmul_heads_transposed(ThreadTeam& team, const Scratch& scratch, MatrixView out,
+                             std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
+                             std::int64_t x_stride) {
+    const std::int64_t n_heads = w.shape[2];
+    const std::int64_t n_out = w.row_values();
+    assert(x.n_cols >= (n_heads - 1) * x_stride + w.shape[1] &&
+           out.n_cols >= (n_heads - 1) * out_stride + n_out);
+    const Kernels& k = kernels();
+    const quant::DecodeFn decode = quant::find_decoder(w.type);
+    team.parallel_for(n_heads, 1, [&](std::int64_t head, std::int64_t, int thread) noexcept {
+        const TensorView matrix = w.matrix(head);
+        float* row = scratch.of(thread);
+        for (std::int64_t t = 0; t < x.n_rows; ++t) std::fill_n(out.row(t) + head * out_stride, n_out, 0.0F);
+        for (std::int64_t r = 0; r < matrix.shape[1]; ++r) {
+            decode(matrix.row(r), row, n_out);
+            for (std::int64_t t = 0; t < x.n_rows; ++t)
+                k.axpy_f32(out.row(t) + head * out_stride, x.row(t)[head * x_stride + r], row, n_out);
+        }
+    });
+}
+
 }  // namespace greenroom::cpu

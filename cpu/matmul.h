@@ -31,4 +31,11 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
 void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
                   std::int64_t out_stride, const TensorView& w, ConstMatrixView x, std::int64_t x_stride);
 
+// The same with each matrix transposed, in float32: out[t][h·out_stride + i] = Σ_r w[h][r][i] ·
+// x[t][h·x_stride
+// + r], r rising. w: n_heads matrices [n_in rows, n_out]. Scratch: n_out floats per thread.
+void matmul_heads_transposed(ThreadTeam& team, const Scratch& scratch, MatrixView out,
+                             std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
+                             std::int64_t x_stride);
+
 }  // namespace greenroom::cpu

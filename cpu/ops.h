@@ -52,6 +52,10 @@ class Ops {
                       std::int64_t x_stride) {
         cpu::matmul_heads(team_, scratch_, activations_, out, out_stride, w, x, x_stride);
     }
+    void matmul_heads_transposed(MatrixView out, std::int64_t out_stride, const TensorView& w,
+                                 ConstMatrixView x, std::int64_t x_stride) {
+        cpu::matmul_heads_transposed(team_, scratch_, out, out_stride, w, x, x_stride);
+    }
     void rope_angles(MatrixView out, std::span<const std::int32_t> positions,
                      std::span<const float> frequencies, float magnitude) noexcept {
         cpu::rope_angles(out, positions, frequencies, magnitude);

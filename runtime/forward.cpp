@@ -33,6 +33,8 @@ void add_widths(ForwardWidths& w, const DeltaNetSpec& delta_net) noexcept {
     raise(w.query, delta_net.shape.value_cols());
     raise(w.value, delta_net.shape.value_cols());
     raise(w.kv_row, delta_net.shape.channels());
+    if (delta_net.projects_by_key_head)
+        raise(w.gated_query, delta_net.shape.channels() + delta_net.shape.value_cols());
     raise(w.index_weights, 2 * std::int64_t{delta_net.shape.n_value_heads});
 }
 

@@ -187,7 +187,10 @@ class Forward {
         const MatrixView latent_query = view(latent_query_, mla.n_heads * row_dim);
         const std::int64_t query_rest = query.n_cols - mla.nope_dim;
         const std::int64_t latent_rest = latent_query.n_cols - mla.latent_dim;
-        ops_.matmul_heads(latent_query, row_dim, w.k_b, query, head_dim);
+        if (w.k_b_transposed.data != nullptr)
+            ops_.matmul_heads_transposed(latent_query, row_dim, w.k_b_transposed, query, head_dim);
+        else
+            ops_.matmul_heads(latent_query, row_dim, w.k_b, query, head_dim);
         ops_.rope(latent_query.columns(mla.latent_dim, latent_rest), row_dim,
                   query.columns(mla.nope_dim, query_rest), head_dim, mla.n_heads, angles, spec_.rope.pairing);
 
@@ -299,7 +302,12 @@ class Forward {
         const MatrixView result = view(value_, shape.value_cols());
         const auto n_conv = static_cast<std::size_t>(shape.conv_state_values());
 
-        ops_.matmul(qkv, w.qkv, normed);
+        if (delta_net.projects_by_key_head) {
+            project_by_key_head(shape, w.qkvz, normed, qkv, z);
+        } else {
+            ops_.matmul(qkv, w.qkv, normed);
+            ops_.matmul(z, w.z, normed);
+        }
         ops_.causal_conv(qkv, w.conv, memory.state.first(n_conv), memory.next_state.first(n_conv));
         std::int64_t column = 0;
         for (const TensorView& gate : w.gates) {
@@ -310,9 +318,27 @@ class Forward {
         ops_.delta_rule(result, qkv, gates, w.a, w.dt_bias, kLengthEps, memory.state.subspan(n_conv),
                         memory.next_state.subspan(n_conv), shape);
         norm_heads(result, shape.value_dim, w.norm);
-        ops_.matmul(z, w.z, normed);
         ops_.glu(z, result, Glu::silu);
         ops_.matmul(view(block_out_, spec_.d_model), w.output, z);
+    }
+
+    // One product, whose columns are those of the first key head's query, key, values and gates, then the
+    // second's, and so on.
+    void project_by_key_head(const DeltaNetShape& shape, const TensorView& w, ConstMatrixView normed,
+                             MatrixView qkv, MatrixView z) {
+        const std::int64_t n_key = shape.key_dim;
+        const std::int64_t n_value = std::int64_t{shape.heads_per_key()} * shape.value_dim;
+        const std::int64_t n_group = 2 * (n_key + n_value);
+        const MatrixView mixed = view(gated_query_, shape.n_key_heads * n_group);
+        ops_.matmul(mixed, w, normed);
+        for (int g = 0; g < shape.n_key_heads; ++g) {
+            const MatrixView group = mixed.columns(g * n_group, n_group);
+            ops_.copy(qkv.columns(g * n_key, n_key), group.columns(0, n_key));
+            ops_.copy(qkv.columns(shape.key_cols() + g * n_key, n_key), group.columns(n_key, n_key));
+            ops_.copy(qkv.columns(2 * shape.key_cols() + g * n_value, n_value),
+                      group.columns(2 * n_key, n_value));
+            ops_.copy(z.columns(g * n_value, n_value), group.columns(2 * n_key + n_value, n_value));
+        }
     }
 
     // Normalises each head of each row by itself.  x: contiguous rows of heads.

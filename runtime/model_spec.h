@@ -72,6 +72,9 @@ struct GqaSpec {
 // Gated DeltaNet in the place of attention: a state of fixed size instead of cached rows.
 struct DeltaNetSpec {
     DeltaNetShape shape;
+    // Queries, keys, values and gates come from one matrix, those of a key head together (the first files of
+    // Qwen3-Next).
+    bool projects_by_key_head = false;
 };
 
 using AttentionSpec = std::variant<MlaSpec, GqaSpec, DeltaNetSpec>;

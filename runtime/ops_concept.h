@@ -30,11 +30,12 @@ concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView&
     ops.embed(m, w, ids);                                     // out, table, ids
     ops.rms_norm(m, c, f, number);                            // out, x, weight or nothing, eps; out may be x
     ops.matmul(m, w, c);                                      // out, weight, x
-    ops.matmul_heads(m, n, w, c, n);          // out, its head stride, weights, x, its head stride
-    ops.rope_angles(m, ids, f, number);       // out, positions, frequencies, magnitude
-    ops.rope(m, n, c, n, heads, c, pairing);  // out, its head stride, x, its head stride, n_heads, angles
-    ops.layer_norm(m, c, f, f, number);       // out, x, weight, bias, eps; out may be x
-    ops.store_rows(rows, n, c);               // cache rows, first position, from
+    ops.matmul_heads(m, n, w, c, n);             // out, its head stride, weights, x, its head stride
+    ops.matmul_heads_transposed(m, n, w, c, n);  // the same, each weight transposed
+    ops.rope_angles(m, ids, f, number);          // out, positions, frequencies, magnitude
+    ops.rope(m, n, c, n, heads, c, pairing);     // out, its head stride, x, its head stride, n_heads, angles
+    ops.layer_norm(m, c, f, f, number);          // out, x, weight, bias, eps; out may be x
+    ops.store_rows(rows, n, c);                  // cache rows, first position, from
     ops.mla_attention(m, c, rows, n, mla, ids, n);   // out, q, cache rows, first position, shape, visible
     ops.gqa_attention(m, c, rows, rows, n, gqa, f);  // out, q, keys, values, first position, shape, sinks
     ops.index_positions(chosen, c, c, rows, n, n);   // visible, q, head weights, keys, first position, top k

@@ -56,12 +56,13 @@ void ExpertScheduler::group_calls(const MoeFfnWeights& weights, int n_experts,
         const std::int32_t last = ends_[static_cast<std::size_t>(e)];
         if (last > first) {
             const auto n_calls = static_cast<std::size_t>(last - first);
-            cpu::ExpertTask task{weights.gate.matrix(e), weights.up.matrix(e), weights.down.matrix(e),
+            const ExpertWeights& expert = weights.experts[static_cast<std::size_t>(e)];
+            cpu::ExpertTask task{expert.gate, expert.up, expert.down,
                                  std::span(calls_).subspan(static_cast<std::size_t>(first), n_calls)};
             if (!weights.gate_bias.empty()) {
-                task.gate_bias = weights.gate_bias.data() + e * weights.gate.shape[1];
-                task.up_bias = weights.up_bias.data() + e * weights.up.shape[1];
-                task.down_bias = weights.down_bias.data() + e * weights.down.shape[1];
+                task.gate_bias = weights.gate_bias.data() + e * expert.gate.shape[1];
+                task.up_bias = weights.up_bias.data() + e * expert.up.shape[1];
+                task.down_bias = weights.down_bias.data() + e * expert.down.shape[1];
             }
             tasks_.push_back(task);
         }

@@ -39,6 +39,11 @@ class Binder {
         return floats(name, {n, count});
     }
 
+    // Not asked for, and no reason to refuse the file.
+    void leave_unused(const std::string& name) {
+        if (const quant::GgufTensor* tensor = gguf_.find_tensor(name)) used_.insert(tensor->name);
+    }
+
     // Refuses tensors that were not asked for; those of layers from n_layers on (multi-token prediction) are
     // left alone.
     void check_all_used(const ModelSpec& spec) const {
@@ -107,8 +112,22 @@ MlaWeights bind_mla(Binder& binder, const std::string& block, const MlaSpec& mla
     }
     w.kv_a = binder.matrix(block + "attn_kv_a_mqa.weight", {d_model, mla.latent_dim + mla.rope_dim});
     w.kv_a_norm = binder.vector(block + "attn_kv_a_norm.weight", mla.latent_dim);
-    w.k_b = binder.matrix(block + "attn_k_b.weight", {mla.nope_dim, mla.latent_dim, mla.n_heads});
-    w.v_b = binder.matrix(block + "attn_v_b.weight", {mla.latent_dim, mla.value_dim, mla.n_heads});
+    if (binder.has(block + "attn_kv_b.weight")) {
+        // One matrix: of each head the rows of its key, then those of its value. Some such files hold the
+        // two parts besides.
+        TensorView kv_b =
+            binder.matrix(block + "attn_kv_b.weight",
+                          {mla.latent_dim, std::int64_t{mla.n_heads} * (mla.nope_dim + mla.value_dim)});
+        kv_b.n_dims = 3;
+        kv_b.shape = {mla.latent_dim, mla.nope_dim + mla.value_dim, mla.n_heads, 1};
+        w.k_b_transposed = kv_b.rows_of_each(0, mla.nope_dim);
+        w.v_b = kv_b.rows_of_each(mla.nope_dim, mla.value_dim);
+        binder.leave_unused(block + "attn_k_b.weight");
+        binder.leave_unused(block + "attn_v_b.weight");
+    } else {
+        w.k_b = binder.matrix(block + "attn_k_b.weight", {mla.nope_dim, mla.latent_dim, mla.n_heads});
+        w.v_b = binder.matrix(block + "attn_v_b.weight", {mla.latent_dim, mla.value_dim, mla.n_heads});
+    }
     w.output =
         binder.matrix(block + "attn_output.weight", {std::int64_t{mla.n_heads} * mla.value_dim, d_model});
     if (const IndexerSpec& indexer = mla.indexer; indexer.n_heads > 0) {
@@ -128,8 +147,12 @@ DeltaNetWeights bind_delta_net(Binder& binder, const std::string& block, const D
     DeltaNetWeights w;
     const DeltaNetShape& shape = delta_net.shape;
     const std::int64_t n_heads = shape.n_value_heads;
-    w.qkv = binder.matrix(block + "attn_qkv.weight", {d_model, shape.channels()});
-    w.z = binder.matrix(block + "attn_gate.weight", {d_model, shape.value_cols()});
+    if (delta_net.projects_by_key_head) {
+        w.qkvz = binder.matrix(block + "ssm_in.weight", {d_model, shape.channels() + shape.value_cols()});
+    } else {
+        w.qkv = binder.matrix(block + "attn_qkv.weight", {d_model, shape.channels()});
+        w.z = binder.matrix(block + "attn_gate.weight", {d_model, shape.value_cols()});
+    }
     if (shape.gate_order == DeltaNetShape::GateOrder::by_key_head)
         w.gates = {binder.matrix(block + "ssm_ba.weight", {d_model, 2 * n_heads})};
     else
@@ -148,12 +171,29 @@ GqaWeights bind_gqa(Binder& binder, const std::string& block, const GqaSpec& gqa
     const GqaShape& shape = gqa.shape;
     const std::int64_t query_cols = std::int64_t{shape.n_heads} * shape.head_dim;
     const std::int64_t result_cols = std::int64_t{shape.n_heads} * shape.value_dim;
-    w.q =
-        binder.matrix(block + "attn_q.weight", {d_model, gqa.has_output_gate ? 2 * query_cols : query_cols});
-    w.k = binder.matrix(block + "attn_k.weight", {d_model, shape.key_cols()});
-    w.v = binder.matrix(block + "attn_v.weight", {d_model, shape.value_cols()});
+    const std::int64_t query_rows = gqa.has_output_gate ? 2 * query_cols : query_cols;
+    const bool fused = binder.has(block + "attn_qkv.weight");
+    if (fused) {
+        const TensorView qkv = binder.matrix(block + "attn_qkv.weight",
+                                             {d_model, query_rows + shape.key_cols() + shape.value_cols()});
+        w.q = qkv.rows_of_each(0, query_rows);
+        w.k = qkv.rows_of_each(query_rows, shape.key_cols());
+        w.v = qkv.rows_of_each(query_rows + shape.key_cols(), shape.value_cols());
+    } else {
+        w.q = binder.matrix(block + "attn_q.weight", {d_model, query_rows});
+        w.k = binder.matrix(block + "attn_k.weight", {d_model, shape.key_cols()});
+        w.v = binder.matrix(block + "attn_v.weight", {d_model, shape.value_cols()});
+    }
     w.output = binder.matrix(block + "attn_output.weight", {result_cols, d_model});
-    if (gqa.has_qkv_bias) {
+    if (gqa.has_qkv_bias && fused) {
+        const std::vector<float> all =
+            binder.vector(block + "attn_qkv.bias", query_rows + shape.key_cols() + shape.value_cols());
+        const auto k_begin = all.begin() + query_rows;
+        const auto v_begin = k_begin + shape.key_cols();
+        w.q_bias.assign(all.begin(), k_begin);
+        w.k_bias.assign(k_begin, v_begin);
+        w.v_bias.assign(v_begin, all.end());
+    } else if (gqa.has_qkv_bias) {
         w.q_bias = binder.vector(block + "attn_q.bias", query_cols);
         w.k_bias = binder.vector(block + "attn_k.bias", shape.key_cols());
         w.v_bias = binder.vector(block + "attn_v.bias", shape.value_cols());
@@ -176,15 +216,43 @@ DenseFfnWeights bind_dense(Binder& binder, const std::string& block, const std::
             binder.matrix(block + "ffn_down" + suffix + ".weight", {d_ff, d_model})};
 }
 
+// Files hold the experts in one of three ways: a tensor for each (the first Mixtral files), the same matrix
+// of all of them in one, or that with gate and up fused, gate first.
+std::vector<ExpertWeights> bind_experts(Binder& binder, const std::string& block, const MoeFfnSpec& moe,
+                                        std::int64_t d_model) {
+    const int n_experts = moe.router.n_experts;
+    std::vector<ExpertWeights> experts(static_cast<std::size_t>(n_experts));
+    if (binder.has(block + "ffn_gate.0.weight")) {
+        for (std::size_t e = 0; e < experts.size(); ++e)
+            experts[e] = {binder.matrix(fmt::format("{}ffn_gate.{}.weight", block, e), {d_model, moe.d_ff}),
+                          binder.matrix(fmt::format("{}ffn_up.{}.weight", block, e), {d_model, moe.d_ff}),
+                          binder.matrix(fmt::format("{}ffn_down.{}.weight", block, e), {moe.d_ff, d_model})};
+        return experts;
+    }
+    TensorView gate;
+    TensorView up;
+    if (binder.has(block + "ffn_gate_up_exps.weight")) {
+        const TensorView fused = binder.matrix(block + "ffn_gate_up_exps.weight",
+                                               {d_model, 2 * std::int64_t{moe.d_ff}, n_experts});
+        gate = fused.rows_of_each(0, moe.d_ff);
+        up = fused.rows_of_each(moe.d_ff, moe.d_ff);
+    } else {
+        gate = binder.matrix(block + "ffn_gate_exps.weight", {d_model, moe.d_ff, n_experts});
+        up = binder.matrix(block + "ffn_up_exps.weight", {d_model, moe.d_ff, n_experts});
+    }
+    const TensorView down = binder.matrix(block + "ffn_down_exps.weight", {moe.d_ff, d_model, n_experts});
+    for (int e = 0; e < n_experts; ++e)
+        experts[static_cast<std::size_t>(e)] = {gate.matrix(e), up.matrix(e), down.matrix(e)};
+    return experts;
+}
+
 MoeFfnWeights bind_moe(Binder& binder, const std::string& block, const MoeFfnSpec& moe,
                        std::int64_t d_model) {
     MoeFfnWeights w;
     const int n_experts = moe.router.n_experts;
     w.router = binder.matrix(block + "ffn_gate_inp.weight", {d_model, n_experts});
     if (moe.has_selection_bias) w.selection_bias = binder.vector(block + "exp_probs_b.bias", n_experts);
-    w.gate = binder.matrix(block + "ffn_gate_exps.weight", {d_model, moe.d_ff, n_experts});
-    w.up = binder.matrix(block + "ffn_up_exps.weight", {d_model, moe.d_ff, n_experts});
-    w.down = binder.matrix(block + "ffn_down_exps.weight", {moe.d_ff, d_model, n_experts});
+    w.experts = bind_experts(binder, block, moe, d_model);
     if (moe.has_router_bias) w.router_bias = binder.vector(block + "ffn_gate_inp.bias", n_experts);
     if (moe.has_expert_bias) {
         w.gate_bias = binder.vectors(block + "ffn_gate_exps.bias", moe.d_ff, n_experts);

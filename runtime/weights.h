@@ -33,7 +33,8 @@ struct MlaWeights {
     TensorView q_b;
     TensorView kv_a;               // [latent + rope, d_model]
     std::vector<float> kv_a_norm;  // [latent]
-    TensorView k_b;                // per head [latent, nope]: takes a query into latent space
+    TensorView k_b;                // per head [latent, nope]: takes a query into latent space,
+    TensorView k_b_transposed;     // or per head [nope, latent], in files from before April 2025
     TensorView v_b;                // per head [value, latent]: takes a latent value out of it
     TensorView output;             // [d_model, n_heads · value]
     std::optional<IndexerWeights> indexer;
@@ -57,6 +58,7 @@ struct GqaWeights {
 struct DeltaNetWeights {
     TensorView qkv;                 // [channels, d_model]
     TensorView z;                   // [n_value_heads · value, d_model]: gate of the result
+    TensorView qkvz;                // or both in one, key head by key head (see DeltaNetSpec)
     std::vector<TensorView> gates;  // beta [n_value_heads, d_model] and alpha, or both in one matrix
     std::vector<float> conv;        // [channels, conv_width]
     std::vector<float> a;           // [n_value_heads], negative
@@ -73,14 +75,17 @@ struct DenseFfnWeights {
     TensorView down;  // [d_model, d_ff]
 };
 
+struct ExpertWeights {
+    TensorView gate;  // [d_ff, d_model]
+    TensorView up;    // [d_ff, d_model]
+    TensorView down;  // [d_model, d_ff]
+};
+
 struct MoeFfnWeights {
     TensorView router;                  // [n_experts, d_model]
     std::vector<float> selection_bias;  // [n_experts], or empty
     std::vector<float> router_bias;     // [n_experts], or empty
-    // Stacks of n_experts matrices of the shapes of DenseFfnWeights.
-    TensorView gate;
-    TensorView up;
-    TensorView down;
+    std::vector<ExpertWeights> experts;
     // Of all experts, one after the other: [n_experts · d_ff] twice and [n_experts · d_model], or empty.
     std::vector<float> gate_bias;
     std::vector<float> up_bias;

@@ -39,15 +39,14 @@ MlaSpec read_attention(const ArchMetadata& meta) {
     mla.rope_dim = meta.require_int("rope.dimension_count", 2, 1 << 16);
     if (mla.rope_dim % 2 != 0)
         meta.unsupported("rope.dimension_count", std::to_string(mla.rope_dim), "an even number");
-    if (!meta.has("attention.key_length_mla"))
-        meta.unsupported(
-            "attention.key_length_mla", "nothing",
-            "the length of a decompressed key: files made before April 2025 keep attn_kv_b in one piece. "
-            "Convert the model again with a current converter, or download a newer file");
-    const int key_dim =
-        meta.require_int("attention.key_length_mla", static_cast<std::uint64_t>(mla.rope_dim) + 1, 1 << 16);
+    // Files from before April 2025 hold the decompression in one piece, and its lengths under these names.
+    const bool in_one_piece =
+        !meta.has("attention.key_length_mla") && meta.gguf().find_tensor("blk.0.attn_kv_b.weight") != nullptr;
+    const int key_dim = meta.require_int(in_one_piece ? "attention.key_length" : "attention.key_length_mla",
+                                         static_cast<std::uint64_t>(mla.rope_dim) + 1, 1 << 16);
     mla.nope_dim = key_dim - mla.rope_dim;
-    mla.value_dim = meta.require_int("attention.value_length_mla", 1, 1 << 16);
+    mla.value_dim =
+        meta.require_int(in_one_piece ? "attention.value_length" : "attention.value_length_mla", 1, 1 << 16);
     mla.scale = 1.0F / std::sqrt(static_cast<float>(key_dim));
     if (meta.find_float("attention.temperature_scale", 0.0F, -1e6, 1e6) != 0.0F)
         meta.unsupported("attention.temperature_scale", "a value",
@@ -124,6 +123,8 @@ ModelSpec read_deepseek2(const quant::Gguf& gguf) {
 ModelSpec read_deepseek32(const quant::Gguf& gguf) {
     const ArchMetadata meta(gguf, "deepseek32");
     IndexerSpec indexer;
+    // Without it attention sees everything: what the indexer was trained to imitate.
+    if (!all_blocks_have(meta, read_n_layers(meta), "indexer.attn_k.weight")) return read_deepseek(meta, {});
     indexer.n_heads = meta.require_int("attention.indexer.head_count", 1, 4096);
     indexer.head_dim = meta.require_int("attention.indexer.key_length", 1, 1 << 16);
     indexer.top_k = meta.require_int("attention.indexer.top_k", 1, 1 << 24);

@@ -11,10 +11,25 @@
 #include "runtime/arch/architectures.h"
 #include "runtime/arch/common.h"
 
+#include <algorithm>
 #include <string>
 
 namespace greenroom::runtime {
 namespace {
+
+bool has_mixed_projection(const ArchMetadata& meta) {
+    const auto& tensors = meta.gguf().tensors();
+    return std::any_of(tensors.begin(), tensors.end(), [](const quant::GgufTensor& tensor) {
+        return tensor.name.ends_with(".ssm_in.weight");
+    });
+}
+
+// Older files of Qwen2 and 3 state feed_forward_length only, that of the top_k experts together.
+MoeFfnSpec read_qwen_moe(const ArchMetadata& meta) {
+    MoeFfnSpec moe = read_moe(meta);
+    if (!meta.has("expert_feed_forward_length")) moe.d_ff = std::max(1, moe.d_ff / moe.router.top_k);
+    return moe;
+}
 
 DeltaNetSpec read_delta_net(const ArchMetadata& meta, DeltaNetShape::KeySharing sharing,
                             DeltaNetShape::GateOrder gate_order) {
@@ -32,13 +47,17 @@ DeltaNetSpec read_delta_net(const ArchMetadata& meta, DeltaNetShape::KeySharing 
     shape.conv_width = meta.require_int("ssm.conv_kernel", 2, 16);
     shape.sharing = sharing;
     shape.gate_order = gate_order;
-    return {shape};
+    DeltaNetSpec spec{shape};
+    spec.projects_by_key_head = has_mixed_projection(meta);
+    return spec;
 }
 
 // The shared expert of Qwen2, 3-Next and 3.5, behind a gate of its own.
 MoeFfnSpec read_moe_with_shared(const ArchMetadata& meta) {
-    MoeFfnSpec moe = read_moe(meta);
-    moe.shared_d_ff = meta.require_int("expert_shared_feed_forward_length", 1);
+    MoeFfnSpec moe = read_qwen_moe(meta);
+    moe.shared_d_ff = meta.has("expert_shared_feed_forward_length")
+                          ? meta.require_int("expert_shared_feed_forward_length", 1)
+                          : meta.require_int("feed_forward_length", 1);
     moe.has_shared_gate = true;
     return moe;
 }
@@ -100,7 +119,7 @@ ModelSpec read_qwen3moe(const quant::Gguf& gguf) {
     GqaSpec gqa = read_gqa(meta);
     gqa.qk_norm = GqaSpec::QkNorm::per_head;
     spec.rope = read_rope(meta, gqa.shape.head_dim, RopePairing::halves, read_rope_scaling(meta));
-    MoeFfnSpec moe = read_moe(meta);
+    MoeFfnSpec moe = read_qwen_moe(meta);
     moe.router.normalize = true;
     spec.layers.assign(static_cast<std::size_t>(read_n_layers(meta)), {gqa, moe});
     return spec;
