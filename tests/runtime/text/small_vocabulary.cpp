@@ -52,8 +52,7 @@ text::TokenId SmallVocabulary::add_merge(const std::string& left, const std::str
     return add(left + right);
 }
 
-text::Tokenizer SmallVocabulary::load() const {
-    quant::GgufWriter writer;
+void SmallVocabulary::write(quant::GgufWriter& writer) const {
     if (model) writer.add_string(kPrefix + "model", *model);
     if (pre) writer.add_string(kPrefix + "pre", *pre);
     if (tokens) writer.add_strings(kPrefix + "tokens", *tokens);
@@ -62,6 +61,11 @@ text::Tokenizer SmallVocabulary::load() const {
     if (merges) writer.add_strings(kPrefix + "merges", *merges);
     for (const auto& [key, id] : ids) writer.add_i32(kPrefix + key, id);
     for (const auto& [key, flag] : flags) writer.add_bool(kPrefix + key, flag);
+}
+
+text::Tokenizer SmallVocabulary::load() const {
+    quant::GgufWriter writer;
+    write(writer);
     const auto image = writer.serialize();
     return text::Tokenizer::load(quant::Gguf::parse(image.data(), image.size(), "small.gguf"));
 }

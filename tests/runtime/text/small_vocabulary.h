@@ -2,6 +2,7 @@
 
 // Small vocabularies made in memory, so that a test can say what is in them and break what it likes.
 
+#include "quant/gguf_writer.h"
 #include "runtime/text/tokenizer.h"
 
 #include <cstdint>
@@ -35,6 +36,9 @@ struct SmallVocabulary {
 
     // Appends the token left + right and the merge that makes it.
     text::TokenId add_merge(const std::string& left, const std::string& right);
+
+    // Puts the keys into a file.
+    void write(quant::GgufWriter& writer) const;
 
     // Writes a GGUF in memory and loads it as "small.gguf".
     text::Tokenizer load() const;
