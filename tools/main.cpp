@@ -74,6 +74,7 @@ int run_program(int argc, char** argv) {
     commands.push_back(make_run_command(program));
     commands.push_back(make_inspect_command(program));
     commands.push_back(make_tokenize_command(program));
+    commands.push_back(make_template_command(program));
     commands.push_back(make_logits_command(program));
     commands.push_back(make_perplexity_command(program));
     commands.push_back(std::make_unique<HelpCommand>(program));

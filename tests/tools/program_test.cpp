@@ -21,14 +21,14 @@ TEST(Program, AloneOrAskedForHelpListsTheCommands) {
         const Finished run = greenroom(args);
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_EQ(run.err, "");
-        for (const char* command : {"run", "inspect", "tokenize", "logits", "perplexity", "help"})
+        for (const char* command : {"run", "inspect", "tokenize", "template", "logits", "perplexity", "help"})
             EXPECT_NE(run.out.find(std::string("\n  ") + command + " "), std::string::npos)
                 << command << run.out;
     }
 }
 
 TEST(Program, EveryCommandExplainsItselfWithExamples) {
-    for (const char* command : {"run", "inspect", "tokenize", "logits", "perplexity"}) {
+    for (const char* command : {"run", "inspect", "tokenize", "template", "logits", "perplexity"}) {
         const Finished run = greenroom({command, "--help"});
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_NE(run.out.find(std::string("Usage: greenroom ") + command), std::string::npos) << run.out;
