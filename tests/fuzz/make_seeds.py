@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the fuzzer's hand-made seeds: python3 tests/fuzz/make_seeds.py tests/fuzz/corpus/gguf
+"""Writes the hand-made seeds of gguf_fuzz: python3 tests/fuzz/make_seeds.py tests/fuzz/corpus/gguf
 
 Each is a small whole GGUF image that shows the reader one thing. Bytes only, so that a seed can also be wrong in ways
 that no writer allows. Seeds that the fuzzer found are kept beside them under the names of their defects.

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <compare>
 #include <cstdlib>
 #include <optional>
 
@@ -101,7 +102,7 @@ std::int64_t slice_bound(const Value& bound, std::int64_t otherwise, std::int64_
                          std::int64_t most) {
     if (bound.is_none()) return otherwise;
     if (bound.get<BigInteger>() != nullptr)
-        return compare_numbers(bound, Value::integer(0)) < 0 ? least : most;
+        return std::is_lt(compare_numbers(bound, Value::integer(0))) ? least : most;
     const auto index = as_integer(bound);
     if (!index) fail(ErrorKind::bad_input, "slice indices must be integers or None");
     return std::clamp(*index < 0 ? *index + n : *index, least, most);

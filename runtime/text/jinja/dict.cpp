@@ -4,6 +4,7 @@
 #include "runtime/text/jinja/numbers.h"
 
 #include <algorithm>
+#include <compare>
 
 namespace greenroom::text::jinja {
 namespace {
@@ -70,7 +71,8 @@ int Dict::KeyLess::compare(const Value& a, const Value& b) const {
     if (const String* string = b.get<String>()) return compare(a, string->bytes);
     if (is_number(a)) {
         const std::partial_ordering order = compare_numbers(a, b);
-        if (order != std::partial_ordering::unordered) return order < 0 ? -1 : order > 0 ? 1 : 0;
+        if (order != std::partial_ordering::unordered)
+            return std::is_lt(order) ? -1 : std::is_gt(order) ? 1 : 0;
         // NaN is not even equal to itself; as a key it is, and greater than the other numbers.
         return int{is_nan(a)} - int{is_nan(b)};
     }

@@ -38,7 +38,10 @@ class ExpressionParser {
 
     const Token& current() const { return tokens_[at_]; }
     const Token& ahead() const { return tokens_[at_ + (current().kind == TokenKind::end ? 0 : 1)]; }
-    Token take() { return current().kind == TokenKind::end ? current() : std::move(tokens_[at_++]); }
+    Token take() {
+        if (current().kind == TokenKind::end) return current();
+        return std::move(tokens_[at_++]);
+    }
 
     static bool is(const Token& token, TokenKind kind, std::string_view text) {
         return token.kind == kind && token.text == text;

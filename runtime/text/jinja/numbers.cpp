@@ -23,7 +23,7 @@ std::strong_ordering compare_digits(std::string_view a, std::string_view b) {
     if (a_negative != b.starts_with('-'))
         return a_negative ? std::strong_ordering::less : std::strong_ordering::greater;
     if (a_negative) return compare_digits(b.substr(1), a.substr(1));
-    return a.size() != b.size() ? a.size() <=> b.size() : a.compare(b) <=> 0;
+    return a.size() != b.size() ? a.size() <=> b.size() : a <=> b;
 }
 
 // The digits of an integral value of at least 2^63; every one of them is exact.
@@ -49,10 +49,13 @@ std::partial_ordering compare_mixed(std::int64_t a, double b) {
                                      : a <=> std::numeric_limits<std::int64_t>::min();
     const double whole = std::trunc(b);
     const auto order = a <=> static_cast<std::int64_t>(whole);
-    return order != 0 ? order : 0.0 <=> b - whole;
+    return std::is_neq(order) ? order : 0.0 <=> b - whole;
 }
 
-std::partial_ordering reversed(std::partial_ordering order) { return 0 <=> order; }
+std::partial_ordering reversed(std::partial_ordering order) {
+    if (std::is_lt(order)) return std::partial_ordering::greater;
+    return std::is_gt(order) ? std::partial_ordering::less : order;
+}
 
 std::int64_t expect_64_bits(const Value& value) {
     if (const auto integer = as_integer(value)) return *integer;

@@ -64,13 +64,13 @@ bool equal_dicts(Budget& budget, const Dict& a, const Dict& b) {
 bool satisfies(Comparison comparison, std::partial_ordering order) noexcept {
     switch (comparison) {
         case Comparison::less:
-            return order < 0;
+            return std::is_lt(order);
         case Comparison::less_equal:
-            return order <= 0;
+            return std::is_lteq(order);
         case Comparison::greater:
-            return order > 0;
+            return std::is_gt(order);
         default:
-            return order >= 0;
+            return std::is_gteq(order);
     }
 }
 
@@ -182,7 +182,7 @@ std::optional<Value> repeat(Rendering& rendering, const Value& repeated, const V
 
 bool equal(Budget& budget, const Value& a, const Value& b) {
     budget.step();
-    if (is_number(a) && is_number(b)) return compare_numbers(a, b) == 0;
+    if (is_number(a) && is_number(b)) return std::is_eq(compare_numbers(a, b));
     if (const String* string = a.get<String>()) {
         const String* other = b.get<String>();
         return other != nullptr && equal_texts(budget, *string, *other);

@@ -11,6 +11,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <compare>
 #include <optional>
 
 namespace greenroom::text::jinja {
@@ -20,7 +21,7 @@ Value absolute(Call& call) {
     const Value& input = call.self();
     if (!is_number(input)) fail(ErrorKind::bad_input, "bad operand type for abs(): '{}'", type_name(input));
     if (const double* real = input.get<double>()) return Value::real(std::fabs(*real));
-    const bool is_negative = compare_numbers(input, Value::integer(0)) < 0;
+    const bool is_negative = std::is_lt(compare_numbers(input, Value::integer(0)));
     if (!is_negative) return input.get<bool>() == nullptr ? input : Value::integer(input.truth() ? 1 : 0);
     return negate(input, &call.budget());
 }
