@@ -2,8 +2,11 @@
 
 #include "cpu/expert_ffn.h"
 
+#include "cpu/activation.h"
+#include "cpu/matmul.h"
 #include "cpu/row_tile.h"
 #include "tests/support/random_data.h"
+#include "tests/support/random_tensor.h"
 
 #include <gtest/gtest.h>
 
@@ -135,6 +138,42 @@ TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
                                 1e-5 * (1 + std::abs(expected[static_cast<std::size_t>(r)])));
             }
         }
+}
+
+// Gate and up are quantized, down is not: the parts of one task may go different ways. Each product is that
+// of matmul() with the same buffer.
+TEST(ExpertFfn, InEightBitsProductsAreThoseOfMatmul) {
+    constexpr std::int64_t n_model = 64;
+    constexpr std::int64_t n_ff = 96;
+    constexpr std::int64_t n_tokens = 3;
+    ThreadTeam team(2);
+    const Scratch scratch(team.size(), 2 * tile_floats(n_ff));
+    const ActivationBuffer buffer(n_tokens * activation_blocks(n_ff));
+    for (const quant::Type down_type : {quant::Type::Q4_0, quant::Type::F16}) {
+        const test::RandomTensor gate(quant::Type::Q8_0, n_model, n_ff, 1, 20);
+        const test::RandomTensor up(quant::Type::Q5_1, n_model, n_ff, 1, 21);
+        const test::RandomTensor down(down_type, n_ff, n_model, 1, 22);
+        auto x = test::random_floats(n_tokens * n_model, 23, 0.01F);
+        const std::vector<std::int32_t> calls = {0, 1, 2};
+        const ExpertTask task{gate.view.matrix(0), up.view.matrix(0), down.view.matrix(0), calls};
+        std::vector<float> results(n_tokens * n_model);
+        std::vector<float> hidden(n_tokens * n_ff);
+        run_experts(team, scratch, buffer, {results.data(), n_tokens, n_model, n_model},
+                    {hidden.data(), n_tokens, n_ff, n_ff}, {x.data(), n_tokens, n_model, n_model}, 1,
+                    Glu::silu, {}, {&task, 1});
+
+        std::vector<float> gates(n_tokens * n_ff);
+        std::vector<float> ups(n_tokens * n_ff);
+        std::vector<float> expected(n_tokens * n_model);
+        const MatrixView gates_view{gates.data(), n_tokens, n_ff, n_ff};
+        matmul(team, scratch, buffer, gates_view, task.gate, {x.data(), n_tokens, n_model, n_model});
+        matmul(team, scratch, buffer, {ups.data(), n_tokens, n_ff, n_ff}, task.up,
+               {x.data(), n_tokens, n_model, n_model});
+        for (std::size_t i = 0; i < gates.size(); ++i) gates[i] = join_glu(Glu::silu, gates[i], ups[i]);
+        matmul(team, scratch, buffer, {expected.data(), n_tokens, n_model, n_model}, task.down, gates_view);
+        EXPECT_EQ(hidden, gates);
+        EXPECT_EQ(results, expected);
+    }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -55,6 +56,46 @@ TEST_P(MatmulOf, EveryOutputIsItsDotProduct) {
     }
 }
 
+// The kernels are tested by themselves; here, that each output is its row's and its token's, whatever the
+// batch and the number of threads. The bound: a value is at most half a scale off, and a scale is a 127th of
+// the largest of 32.
+TEST_P(MatmulOf, InEightBitsEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
+    constexpr std::int64_t n_in = 512;
+    constexpr std::int64_t n_out = 21;
+    constexpr std::int64_t n_tokens = 6;
+    const RandomTensor w(GetParam(), n_in, n_out, 1, 12);
+    const auto reference = w.decoded();
+    const auto x = test::random_floats(n_tokens * n_in, 13);
+    const auto product = [&](int n_threads, std::int64_t first, std::int64_t n) {
+        ThreadTeam team(n_threads);
+        const Scratch scratch(team.size(), tile_floats(n_in));
+        const ActivationBuffer buffer(n * activation_blocks(n_in));
+        std::vector<float> out(static_cast<std::size_t>(n * n_out));
+        matmul(team, scratch, buffer, {out.data(), n, n_out, n_out}, w.view,
+               {x.data() + first * n_in, n, n_in, n_in});
+        return out;
+    };
+    const auto all = product(2, 0, n_tokens);
+    EXPECT_EQ(product(1, 0, n_tokens), all);
+    for (std::int64_t t = 0; t < n_tokens; ++t) {
+        const auto alone = product(3, t, 1);
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + t * n_out));
+        for (std::int64_t r = 0; r < n_out; ++r) {
+            double sum = 0;
+            double bound = 1e-30;
+            for (std::int64_t i = 0; i < n_in; ++i) {
+                const double weight = reference[static_cast<std::size_t>(r * n_in + i)];
+                const auto group = x.begin() + t * n_in + i / 32 * 32;
+                const double largest = std::abs(*std::max_element(
+                    group, group + 32, [](float a, float b) { return std::abs(a) < std::abs(b); }));
+                sum += weight * x[static_cast<std::size_t>(t * n_in + i)];
+                bound += std::abs(weight) * largest / 254 * 1.001;
+            }
+            EXPECT_NEAR(all[static_cast<std::size_t>(t * n_out + r)], sum, bound);
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Type, MatmulOf, testing::ValuesIn(kTypes),
                          [](const auto& param) { return std::string(quant::type_name(param.param)); });
 
@@ -69,20 +110,26 @@ TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     const Scratch scratch(team.size(), tile_floats(n_in));
     const RandomTensor w(Type::Q8_0, n_in, n_out, n_heads, 9);
     const auto reference = w.decoded();
-    const auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
-    std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
-    matmul_heads(team, scratch, {}, {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride},
-                 out_stride, w.view, {x.data(), n_tokens, n_heads * x_stride, n_heads * x_stride}, x_stride);
-    for (std::int64_t t = 0; t < n_tokens; ++t)
-        for (std::int64_t h = 0; h < n_heads; ++h) {
-            for (std::int64_t r = 0; r < n_out; ++r)
-                expect_dot(&reference[static_cast<std::size_t>((h * n_out + r) * n_in)],
-                           &x[static_cast<std::size_t>((t * n_heads + h) * x_stride)], n_in,
-                           out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)]);
-            for (std::int64_t r = n_out; r < out_stride; ++r)
-                EXPECT_EQ(out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)], -1.0F)
-                    << "between heads";
-        }
+    // Integers up to 127 of which each head of each token has one of 127: in 8 bits they are exact.
+    auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = i % x_stride == 7 ? 127.0F : std::clamp(std::round(40 * x[i]), -127.0F, 127.0F);
+    for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(n_tokens * n_heads)}) {
+        std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
+        matmul_heads(team, scratch, buffer,
+                     {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride}, out_stride, w.view,
+                     {x.data(), n_tokens, n_heads * x_stride, n_heads * x_stride}, x_stride);
+        for (std::int64_t t = 0; t < n_tokens; ++t)
+            for (std::int64_t h = 0; h < n_heads; ++h) {
+                for (std::int64_t r = 0; r < n_out; ++r)
+                    expect_dot(&reference[static_cast<std::size_t>((h * n_out + r) * n_in)],
+                               &x[static_cast<std::size_t>((t * n_heads + h) * x_stride)], n_in,
+                               out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)]);
+                for (std::int64_t r = n_out; r < out_stride; ++r)
+                    EXPECT_EQ(out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)], -1.0F)
+                        << "between heads";
+            }
+    }
 }
 
 TEST(Embed, RowsAreDecoded) {

@@ -78,16 +78,28 @@ inline std::vector<double> log_softmax(std::span<const float> logits) {
     return out;
 }
 
-// Largest KL(reference ‖ ours) over the positions.
+// KL(reference ‖ ours) of two rows of logits.
+inline double kl_divergence(std::span<const float> reference, std::span<const float> ours) {
+    const auto p = log_softmax(reference);
+    const auto q = log_softmax(ours);
+    double kl = 0;
+    for (std::size_t i = 0; i < p.size(); ++i) kl += std::exp(p[i]) * (p[i] - q[i]);
+    return kl;
+}
+
+// The same at every position of two arrays [positions, n_vocab], in order.
+inline std::vector<double> kl_divergences(std::span<const float> reference, std::span<const float> ours,
+                                          std::size_t n_vocab) {
+    EXPECT_EQ(reference.size(), ours.size());
+    std::vector<double> kl;
+    for (std::size_t at = 0; at + n_vocab <= std::min(reference.size(), ours.size()); at += n_vocab)
+        kl.push_back(kl_divergence(reference.subspan(at, n_vocab), ours.subspan(at, n_vocab)));
+    return kl;
+}
+
 inline double max_kl(std::span<const float> reference, std::span<const float> ours, std::size_t n_vocab) {
     double worst = 0;
-    for (std::size_t at = 0; at + n_vocab <= reference.size(); at += n_vocab) {
-        const auto p = log_softmax(reference.subspan(at, n_vocab));
-        const auto q = log_softmax(ours.subspan(at, n_vocab));
-        double kl = 0;
-        for (std::size_t i = 0; i < n_vocab; ++i) kl += std::exp(p[i]) * (p[i] - q[i]);
-        worst = std::max(worst, kl);
-    }
+    for (const double kl : kl_divergences(reference, ours, n_vocab)) worst = std::max(worst, kl);
     return worst;
 }
 

@@ -79,6 +79,24 @@ TEST(LogitsCommand, ReadsLongPromptsFromAFile) {
     expect_near(load_npy<float>(folder.file("logits.npy")), reference("deepseek2", "logits_p0"), 1e-3F);
 }
 
+// 8 bits unless asked for float32, which is the reference's arithmetic.
+TEST(LogitsCommand, ActivationsAreOfTheKindThatIsAskedFor) {
+    const std::string model = test_data("oracle/mini/gpt-oss/model-mxfp4.gguf").string();
+    const auto logits = [&](const std::vector<std::string>& flags) {
+        const TempDir folder;
+        std::vector<std::string> args = {
+            "logits", "-m", model, "--tokens", token_list("gpt-oss", "p0"), "-o", folder.file("logits.npy")};
+        args.insert(args.end(), flags.begin(), flags.end());
+        const Finished run = greenroom(args);
+        EXPECT_EQ(run.exit_code, 0) << run.err;
+        return load_npy<float>(folder.file("logits.npy"));
+    };
+    const auto exact = logits({"--activations", "f32"});
+    expect_near(exact, reference("gpt-oss", "logits_yarn_truncate_false_p0"), 1e-3F);
+    EXPECT_NE(logits({"--activations", "q8"}).values, exact.values);
+    EXPECT_EQ(logits({"--activations", "q8"}).values, logits({}).values);
+}
+
 TEST(LogitsCommand, WhatFailsLeavesNoFileBehind) {
     const TempDir folder;
     const std::string out = folder.file("logits.npy");

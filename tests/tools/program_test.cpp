@@ -67,6 +67,7 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"run", "-m", model, "-p", "x", "-c", "-1"}, "-1"},
         {{"run", "-m", model, "-p", "x", "-b", "0"}, "--batch-size"},
         {{"run", "-m", model, "-p", "x", "-t", "two"}, "two"},
+        {{"run", "-m", model, "-p", "x", "--activations", "q4"}, "--activations"},
         {{"run", "-m", model, "-p", "x", "--temp", "-0.1"}, "--temp"},
         {{"run", "-m", model, "-p", "x", "--temp", "nan"}, "nan"},
         {{"run", "-m", model, "-p", "x", "--temp", ""}, "--temp"},

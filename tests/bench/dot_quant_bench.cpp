@@ -1,0 +1,158 @@
+// Speed of the kernels of quantized weights, one thread.
+//
+//   decode/TYPE/ISA    one vector against rows that come from memory (more of them than the caches hold):
+//                      bytes_per_second, and of_read as a fraction of what reading alone reaches in this run
+//   prefill/TYPE/ISA/KIND/N   N vectors against the rows of a matrix that the second-level cache holds:
+//                      items are multiplications. KIND q8: the kernels; f32: decoding and float32 products
+//
+// Build the target dot_quant_bench; --benchmark_filter=decode/Q4_K narrows it.
+
+#include "cpu/dot_quant.h"
+#include "cpu/kernels.h"
+#include "cpu/row_tile.h"
+#include "cpu/simd.h"
+#include "quant/base/tensor_view.h"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+using quant::Type;
+
+constexpr std::int64_t kRowValues = 4096;
+constexpr std::size_t kManyBytes = std::size_t{192} << 20;
+
+// Bytes of which any two make a float16 between 0.07 and 1.
+const std::vector<std::byte>& many_bytes() {
+    static const std::vector<std::byte> bytes = [] {
+        std::vector<std::byte> all(kManyBytes);
+        std::mt19937 random(1);
+        for (std::byte& b : all) b = static_cast<std::byte>(0x2c + random() % 0x10);
+        return all;
+    }();
+    return bytes;
+}
+
+std::vector<float> random_row(unsigned seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> row(static_cast<std::size_t>(kRowValues));
+    for (float& v : row) v = normal(random);
+    return row;
+}
+
+GR_AVX2 double read_once(const std::vector<std::byte>& bytes) {
+    const auto start = std::chrono::steady_clock::now();
+    __m256i sums[4] = {};
+    for (std::size_t at = 0; at + 128 <= bytes.size(); at += 128)
+        for (std::size_t i = 0; i < 4; ++i)
+            sums[i] = _mm256_xor_si256(
+                sums[i], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes.data() + at + 32 * i)));
+    benchmark::DoNotOptimize(sums);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    return static_cast<double>(bytes.size()) / took.count();
+}
+
+// Best of several passes over the same memory, in bytes per second.
+double read_bandwidth() {
+    static const double bandwidth = [] {
+        double best = 0;
+        for (int pass = 0; pass < 8; ++pass) best = std::max(best, read_once(many_bytes()));
+        return best;
+    }();
+    return bandwidth;
+}
+
+void decode(benchmark::State& state, Type type, Isa isa) {
+    const QuantDot& kernel = *find_quant_dot(type, isa);
+    const auto row_bytes = static_cast<std::size_t>(quant::row_bytes(type, kRowValues));
+    const auto x = random_row(2);
+    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(kRowValues)));
+    quantize_row_scalar(blocks.data(), x.data(), kRowValues);
+    const ActivationBlock* const vector = blocks.data();
+    const auto& bytes = many_bytes();
+    const double read = read_bandwidth();
+    std::size_t at = 0;
+    float out = 0;
+    for (auto _ : state) {
+        kernel.x1(bytes.data() + at, &vector, kRowValues, &out);
+        benchmark::DoNotOptimize(out);
+        at += row_bytes;
+        if (at + row_bytes > bytes.size()) at = 0;
+    }
+    const auto n_bytes = static_cast<double>(state.iterations()) * static_cast<double>(row_bytes);
+    state.SetBytesProcessed(static_cast<std::int64_t>(n_bytes));
+    state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
+}
+
+enum class Kind { q8, f32 };
+
+void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
+    constexpr std::int64_t kRows = 64;
+    const auto n_vectors = state.range(0);
+    const TensorView w{type, 2, {kRowValues, kRows, 1, 1}, many_bytes().data()};
+    const Kernels& k = kernels(isa);
+    const QuantDot* quant_dot = kind == Kind::q8 ? find_quant_dot(type, isa) : nullptr;
+    const std::int64_t n_blocks = activation_blocks(kRowValues);
+    std::vector<float> x;
+    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(n_vectors * n_blocks));
+    for (std::int64_t j = 0; j < n_vectors; ++j) {
+        const auto row = random_row(static_cast<unsigned>(j));
+        k.quantize_row(blocks.data() + j * n_blocks, row.data(), kRowValues);
+        x.insert(x.end(), row.begin(), row.end());
+    }
+    std::vector<float> scratch(static_cast<std::size_t>(tile_floats(kRowValues)));
+    std::vector<float> out(static_cast<std::size_t>(n_vectors * kRows));
+    const TileVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
+    for (auto _ : state) {
+        for (std::int64_t first = 0; first < kRows; first += kTileRows) {
+            const RowTile tile(k, quant_dot, w, first, first + kTileRows, scratch.data());
+            tile.multiply(
+                n_vectors, vectors, [](std::int64_t j) { return j; },
+                [&](std::int64_t j, int r, float dot) {
+                    out[static_cast<std::size_t>(j * kRows + first + r)] = dot;
+                });
+        }
+        benchmark::DoNotOptimize(out.data());
+        benchmark::ClobberMemory();
+    }
+    state.SetItemsProcessed(state.iterations() * n_vectors * kRows * kRowValues);
+}
+
+void register_all() {
+    for (std::uint32_t id = 0; id < 64; ++id) {
+        const auto* info = quant::find_type(id);
+        if (info == nullptr || find_quant_dot(info->type, Isa::scalar) == nullptr) continue;
+        for (const Isa isa : available_isas()) {
+            if (isa == Isa::scalar) continue;
+            const std::string of = "/" + std::string(info->name) + "/" + std::string(isa_name(isa));
+            benchmark::RegisterBenchmark(("decode" + of).c_str(), decode, info->type, isa);
+            for (const Kind kind : {Kind::q8, Kind::f32})
+                benchmark::RegisterBenchmark(("prefill" + of + (kind == Kind::q8 ? "/q8" : "/f32")).c_str(),
+                                             prefill, info->type, isa, kind)
+                    ->Arg(1)
+                    ->Arg(4)
+                    ->Arg(16)
+                    ->Arg(64)
+                    ->Arg(512);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace greenroom::cpu
+
+int main(int argc, char** argv) {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    greenroom::cpu::register_all();
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+}
