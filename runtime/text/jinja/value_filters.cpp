@@ -74,7 +74,7 @@ std::optional<Value> integer_from_text(std::string_view text, std::int64_t base,
 Value to_integer(Call& call) {
     const Value& input = call.self();
     expect_defined(input);
-    const Value otherwise = call.find(0) == nullptr ? Value::integer(0) : call.get(0);
+    Value otherwise = call.find(0) == nullptr ? Value::integer(0) : call.get(0);
     std::optional<double> real;
     if (const String* text = input.get<String>()) {
         if (auto integer = integer_from_text(text->bytes, call.integer(1, 10), call.budget()))

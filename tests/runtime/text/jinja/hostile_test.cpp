@@ -242,8 +242,8 @@ void expect_bounded(const std::vector<Hostile>& all) {
             EXPECT_NE(message.find(one.message), message.npos) << message.substr(0, 300);
             EXPECT_LE(message.size(), 20000U);
         }
-        // A tenth of that on an idle machine.
-        EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
+        // A hundredth of that on an idle machine.
+        EXPECT_LT(Clock::now() - begin, std::chrono::seconds(60));
     }
     if (!keeps_freed_memory()) {
         EXPECT_LT(peak_bytes() - bytes_before, std::int64_t{200} << 20);
