@@ -78,6 +78,8 @@ class SequenceMemory {
         bank_ = 1 - bank_;
     }
 
+    bool keeps_checkpoints() const noexcept { return !checkpoints_.empty(); }
+
     // Keeps what is needed to come back to n_tokens(), in the place of the oldest checkpoint if none is free.
     void save_checkpoint() noexcept {
         if (checkpoints_.empty()) return;

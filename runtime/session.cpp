@@ -9,6 +9,7 @@
 #include "runtime/sequence_memory.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace greenroom::runtime {
 namespace {
@@ -66,7 +67,9 @@ struct Session::Impl {
           experts(e.spec(), e.weights(), ops, batch_tokens),
           forward(e.spec(), e.weights(), ops, experts, batch_tokens),
           memory(e.spec(), options.kv_types, layout, n_checkpoints, ops),
-          logits(ops.allocate(kLogitsRows * e.spec().n_vocab)) {}
+          logits(ops.allocate(kLogitsRows * e.spec().n_vocab)) {
+        timeline.reserve(static_cast<std::size_t>(context_tokens));
+    }
 
     MatrixView logits_rows(std::int64_t n_rows) const noexcept {
         const std::int64_t n_vocab = engine.spec().n_vocab;
@@ -98,16 +101,22 @@ struct Session::Impl {
                           AfterBatch&& after_batch) {
         check(tokens);
         const auto n_all = static_cast<std::int64_t>(tokens.size());
+        // Where a prompt ends another answer may begin; where a generated token ends nobody comes back to.
+        // Shortly before it, too: chat templates write the beginning of an answer in another way once there
+        // is one.
+        constexpr std::int64_t kLong = 64;
+        constexpr std::int64_t kBeforeEnd = 16;
+        const std::int64_t stop = memory.keeps_checkpoints() && n_all > kLong ? n_all - kBeforeEnd : n_all;
         for (std::int64_t done = 0; done < n_all;) {
-            const std::int64_t n = std::min(batch_tokens, n_all - done);
+            const std::int64_t n = std::min(batch_tokens, (done < stop ? stop : n_all) - done);
             const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n));
             if (!forward.run(batch, memory, options.observer, options.cancelled)) return Evaluated::cancelled;
             after_batch(memory.n_tokens() - n, n);
+            timeline.insert(timeline.end(), batch.begin(), batch.end());
             done += n;
+            if (n_all > 1 && (done == stop || done == n_all)) memory.save_checkpoint();
             if (options.progress) options.progress("prefill", done, n_all);
         }
-        // Where a prompt ends another answer may begin; where a generated token ends nobody comes back to.
-        if (n_all > 1) memory.save_checkpoint();
         return Evaluated::done;
     }
 
@@ -122,6 +131,7 @@ struct Session::Impl {
     Forward<cpu::Ops> forward;
     SequenceMemory<cpu::Ops> memory;
     cpu::Buffer logits;
+    std::vector<text::TokenId> timeline;  // the tokens evaluated; never grows beyond what is reserved
     std::span<const float> last_logits;
 };
 
@@ -158,9 +168,12 @@ std::span<const float> Session::logits() const noexcept { return impl_->last_log
 
 std::int64_t Session::truncate(std::int64_t n_keep) {
     GR_CHECK(n_keep >= 0 && n_keep <= n_tokens());
-    return impl_->memory.rewind(n_keep);
+    const std::int64_t n_kept = impl_->memory.rewind(n_keep);
+    impl_->timeline.resize(static_cast<std::size_t>(n_kept));
+    return n_kept;
 }
 
+std::span<const text::TokenId> Session::tokens() const noexcept { return impl_->timeline; }
 std::int64_t Session::n_tokens() const noexcept { return impl_->memory.n_tokens(); }
 std::int64_t Session::context_tokens() const noexcept { return impl_->context_tokens; }
 const KvLayout& Session::kv_layout() const noexcept { return impl_->layout; }

@@ -67,8 +67,12 @@ class Session {
 
     // Drops the tokens from position n_keep on, 0 <= n_keep <= n_tokens(), and returns how many are kept:
     // n_keep, or less where a recurrent state or a window's ring has moved on. It then goes back to the last
-    // checkpoint before (one is made after each call of evaluate() with several tokens), or to the beginning.
+    // checkpoint before (made at the end of each call of evaluate() with several tokens and, if there are
+    // many, shortly before), or to the beginning.
     std::int64_t truncate(std::int64_t n_keep);
+
+    // The timeline; valid until the next call that changes it.
+    std::span<const text::TokenId> tokens() const noexcept;
 
     std::int64_t n_tokens() const noexcept;
     std::int64_t context_tokens() const noexcept;

@@ -33,6 +33,7 @@ class Command {
 };
 
 std::unique_ptr<Command> make_run_command(CLI::App& program);
+std::unique_ptr<Command> make_chat_command(CLI::App& program);
 std::unique_ptr<Command> make_inspect_command(CLI::App& program);
 std::unique_ptr<Command> make_tokenize_command(CLI::App& program);
 std::unique_ptr<Command> make_template_command(CLI::App& program);

@@ -72,6 +72,7 @@ int run_program(int argc, char** argv) {
 
     std::vector<std::unique_ptr<Command>> commands;
     commands.push_back(make_run_command(program));
+    commands.push_back(make_chat_command(program));
     commands.push_back(make_inspect_command(program));
     commands.push_back(make_tokenize_command(program));
     commands.push_back(make_template_command(program));

@@ -11,6 +11,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace greenroom::tools {
@@ -195,7 +196,10 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 2> kFlags{{{"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}}};
+    constexpr std::array<Flag, 4> kFlags{{{"-ctk", "--cache-type-k"},
+                                          {"-ctv", "--cache-type-v"},
+                                          {"-sys", "--system-prompt"},
+                                          {"-sysf", "--system-prompt-file"}}};
     std::vector<std::string> arguments(argv + 1, argv + argc);
     for (std::string& argument : arguments) {
         if (argument == "--") break;

@@ -34,8 +34,8 @@ const Layer* find_layer(std::string_view name) {
 }
 
 // Libraries that stay behind our own interfaces: their headers are for .cpp, .cu and .cuh files only.
-constexpr std::array<std::string_view, 12> kHiddenLibraries = {
-    "cublas",   "cuda",     "curand", "dnnl",    "httplib", "hwloc",
+constexpr std::array<std::string_view, 13> kHiddenLibraries = {
+    "cublas",   "cuda",     "curand", "dnnl",    "httplib", "hwloc",    "histedit",
     "liburing", "mimalloc", "omp.h",  "oneapi/", "pcre2",   "utf8proc",
 };
 

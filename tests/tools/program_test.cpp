@@ -21,14 +21,15 @@ TEST(Program, AloneOrAskedForHelpListsTheCommands) {
         const Finished run = greenroom(args);
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_EQ(run.err, "");
-        for (const char* command : {"run", "inspect", "tokenize", "template", "logits", "perplexity", "help"})
+        for (const char* command :
+             {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "help"})
             EXPECT_NE(run.out.find(std::string("\n  ") + command + " "), std::string::npos)
                 << command << run.out;
     }
 }
 
 TEST(Program, EveryCommandExplainsItselfWithExamples) {
-    for (const char* command : {"run", "inspect", "tokenize", "template", "logits", "perplexity"}) {
+    for (const char* command : {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity"}) {
         const Finished run = greenroom({command, "--help"});
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_NE(run.out.find(std::string("Usage: greenroom ") + command), std::string::npos) << run.out;
@@ -82,6 +83,16 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"run", "-m", model, "-p", "x", "-l", "5"}, "--logit-bias"},
         {{"run", "-m", model, "-p", "x", "-l", "5+nan"}, "--logit-bias"},
         {{"run", "-m", model, "-p", "x", "-l", "+5"}, "--logit-bias"},
+        {{"chat"}, "--model"},
+        {{"chat", "-m", model, "-sys"}, "--system-prompt"},
+        {{"chat", "-m", model, "-sys", "x", "-sysf", "y"}, "--system-prompt-file"},
+        {{"chat", "-m", model, "--reasoning", "maybe"}, "maybe"},
+        {{"chat", "-m", model, "--reasoning-budget", "100"}, "--reasoning-budget"},
+        {{"chat", "-m", model, "--reasoning", "off", "--reasoning-budget", "0"}, "--reasoning"},
+        {{"chat", "-m", model, "--chat-template-kwargs", "[1]"}, "--chat-template-kwargs"},
+        {{"chat", "-m", model, "--chat-template-kwargs", "{"}, "JSON object"},
+        {{"chat", "-m", model, "-n", "-2"}, "-2"},
+        {{"chat", "-m", model, "stray"}, "stray"},
         {{"inspect"}, "file"},
         {{"inspect", model, model}, model},
         {{"tokenize", "-m", model}, "-p TEXT"},
@@ -117,6 +128,7 @@ TEST(Program, FileThatIsNoModelIsExitCode1AndOneLineThatNamesIt) {
         const std::vector<std::vector<std::string>> commands = {
             {"inspect", path},
             {"run", "-m", path, "-p", "x"},
+            {"chat", "-m", path},
             {"tokenize", "-m", path, "-p", "x"},
             {"logits", "-m", path, "--tokens", "1", "-o", folder.file("out.npy")},
             {"perplexity", "-m", path, "-f", folder.file("text.gguf")},
