@@ -242,7 +242,8 @@ TEST_F(ChatCommand, BytesThatAreNoUtf8AreReplaced) {
 TEST_F(ChatCommand, InterruptEndsTheAnswerCleanly) {
     Redirection input;
     input.stdin_text = "In the beginning\nNever said\n";
-    Subprocess process(greenroom_argv({"chat", "-m", demo_model(), "-l", "4095-inf", "-l", "4093-inf"}), input);
+    Subprocess process(greenroom_argv({"chat", "-m", demo_model(), "-l", "4095-inf", "-l", "4093-inf"}),
+                       input);
     using namespace std::chrono_literals;
     for (int i = 0; i < 3000 && process.out().empty(); ++i) std::this_thread::sleep_for(10ms);
     process.send_signal(SIGINT);
