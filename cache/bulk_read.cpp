@@ -85,7 +85,8 @@ BulkOutcome read_all(Mover& mover, std::span<const Copy> copies, std::string_vie
     }
     if (error) throw Error(*error);
     if (stopped && done < total) return BulkOutcome::stopped;
-    GR_CHECK(done == total);  // else start() refused with nothing of ours under way: the mover is not ours alone
+    GR_CHECK(done ==
+             total);  // else start() refused with nothing of ours under way: the mover is not ours alone
     return BulkOutcome::done;
 }
 
