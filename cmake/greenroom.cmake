@@ -21,9 +21,9 @@ target_compile_options(greenroom_options INTERFACE
 if(GREENROOM_WERROR AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(greenroom_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
-# g++ 12 takes a + in front of a std::string for an overlapping copy (its bug 105651).
+# At -O3 g++ 12 takes a + in front of a std::string for an overlapping copy (its bug 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    target_compile_options(greenroom_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+    target_compile_options(greenroom_options INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-Wno-restrict>)
 endif()
 if(GREENROOM_SANITIZER)
     target_compile_options(greenroom_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${GREENROOM_SANITIZER}
