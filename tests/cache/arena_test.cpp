@@ -1,0 +1,86 @@
+#include "cache/arena.h"
+
+#include "tests/support/errors.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace greenroom::cache {
+namespace {
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+// Of the arena, what is in memory now.
+std::int64_t committed_bytes(const Arena& arena) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    std::vector<unsigned char> pages((arena.memory().size() + page - 1) / page);
+    if (::mincore(arena.data(), arena.memory().size(), pages.data()) != 0) return -1;
+    return std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return (p & 1) != 0; }) *
+           static_cast<std::int64_t>(page);
+}
+
+ArenaOptions normal_pages() {
+    ArenaOptions options;
+    options.pages = ArenaPages::normal;
+    return options;
+}
+
+TEST(Arena, IsZeroedAlignedAndWritable) {
+    for (const ArenaPages pages : {ArenaPages::automatic, ArenaPages::transparent, ArenaPages::normal}) {
+        ArenaOptions options;
+        options.pages = pages;
+        for (const std::int64_t bytes : {std::int64_t{1}, 4096 * kMiB / 1024 + 1, 6 * kMiB}) {
+            const Arena arena(bytes, options);
+            EXPECT_EQ(arena.bytes(), bytes);
+            EXPECT_EQ(arena.memory().size(), static_cast<std::size_t>(bytes));
+            EXPECT_EQ(reinterpret_cast<std::uintptr_t>(arena.data()) % (2 * kMiB), 0U);
+            EXPECT_TRUE(std::all_of(arena.memory().begin(), arena.memory().end(),
+                                    [](std::byte b) { return b == std::byte{0}; }));
+            std::fill(arena.memory().begin(), arena.memory().end(), std::byte{1});
+            EXPECT_NE(arena.describe().find("GiB in "), std::string::npos);
+        }
+    }
+}
+
+TEST(Arena, CommitsWhatIsWrittenTo) {
+    const Arena arena(64 * kMiB, normal_pages());
+    EXPECT_EQ(committed_bytes(arena), 0);
+    arena.data()[10 * kMiB] = std::byte{1};
+    EXPECT_GT(committed_bytes(arena), 0);
+    EXPECT_LT(committed_bytes(arena), kMiB);
+}
+
+TEST(Arena, CommitsAllOfItAtOnceWhenAskedTo) {
+    ArenaOptions options = normal_pages();
+    options.commit = ArenaCommit::at_once;
+    const Arena arena(16 * kMiB, options);
+    EXPECT_EQ(committed_bytes(arena), 16 * kMiB);
+}
+
+TEST(Arena, TooLargeIsAClearNo) {
+    for (const std::int64_t bytes : {std::int64_t{1} << 60, INT64_MAX})
+        test::expect_error(ErrorKind::out_of_memory, {"expert slots: cannot get", "Give the cache less"},
+                           [&] { Arena arena(bytes); });
+}
+
+TEST(Arena, CanBeTiedToANumaNodeThatExists) {
+    ArenaOptions options = normal_pages();
+    options.numa_node = 0;
+    const Arena arena(4 * kMiB, options);
+    arena.data()[0] = std::byte{1};
+    EXPECT_NE(arena.describe().find("NUMA node"), std::string::npos) << arena.describe();
+    for (const int node : {4711, -3}) {
+        options.numa_node = node;
+        test::expect_error(ErrorKind::bad_input, {"NUMA node", "this machine has"},
+                           [&] { Arena another(kMiB, options); });
+    }
+}
+
+}  // namespace
+}  // namespace greenroom::cache
