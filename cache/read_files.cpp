@@ -122,7 +122,7 @@ std::string ReadFiles::describe() const {
         why = file.not_direct_because.empty() ? "the file system refused a direct read"
                                               : file.not_direct_because;
     }
-    const std::string direct = fmt::format("O_DIRECT in blocks of {} bytes", alignment_);
+    std::string direct = fmt::format("O_DIRECT in blocks of {} bytes", alignment_);
     if (n_buffered == 0) return direct;
     if (n_buffered == size()) return fmt::format("through the page cache ({})", why);
     return fmt::format("{}; {} of {} files through the page cache ({})", direct, n_buffered, size(), why);

@@ -55,7 +55,7 @@ void causal_conv(ThreadTeam& team, MatrixView x, std::span<const float> weight, 
     team.parallel_for(n_channels, kChannelsPerTask, [&](std::int64_t first, std::int64_t last, int) noexcept {
         for (std::int64_t c = first; c < last; ++c) {
             const float* w = &weight[static_cast<std::size_t>(c * width)];
-            float seen[kMaxWidth];  // the last `width` inputs, oldest first
+            float seen[kMaxWidth] = {};  // the last `width` inputs, oldest first
             for (std::int64_t j = 0; j < n_kept; ++j)
                 seen[j] = state[static_cast<std::size_t>(j * n_channels + c)];
             for (std::int64_t t = 0; t < x.n_rows; ++t) {
