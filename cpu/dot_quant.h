@@ -3,16 +3,15 @@
 // Dot products of quantized weights with activations in 8 bits: the kernel of each weight format and what all
 // of them compute.
 //
-// Σ_i w[i]·x[i], summed in groups of the values that share a weight's scale (32, or 16 where the format has
-// it so):
+// Σ_i w[i]·x[i], summed in groups of 16, which share a scale of the weights and one of the activations:
 //
-//     lane[g mod L] += (weight scale_g · activation scale_g) · Σ_{i in g} q_w·q_x        one fused product
-//     lane[g mod L] += minimum_g · (activation scale_g · Σ_{i in g} q_x)                 where w has a
+//     lane[g mod 16] += (weight scale_g · activation scale_g) · Σ_{i in g} q_w·q_x       one fused product
+//     lane[g mod 16] += minimum_g · (activation scale_g · Σ_{i in g} q_x)                where w has a
 //     minimum
 //
-// with the inner sums exact in integers, L = 8 lanes for groups of 32 and 16 for groups of 16, and the lanes
-// added in a fixed order in the end. So a result depends on the row and the vector only, and AVX2 and AVX-512
-// give the same bits. The scalar reference decodes the block and accumulates in double.
+// with the inner sums exact in integers and the lanes added in a fixed order in the end. So a result depends
+// on the row and the vector only, and AVX2 and AVX-512 give the same bits. The scalar reference decodes the
+// block and accumulates in double.
 
 #include "cpu/isa.h"
 #include "cpu/quantize.h"

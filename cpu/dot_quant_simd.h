@@ -3,7 +3,7 @@
 // The frame of the kernels in dot_quant.h: everything but the format. A format is a struct of
 //
 //     using Block                    its block in quant/blocks.h
-//     kGroup                         32 or 16: values that share a scale
+//     kGroup                         32 or 16: weights that share a scale
 //     kOffset                        what weights() has added to each weight to make it unsigned
 //     kSignedAvx2                    weights_avx2() gives signed weights without the offset (full 8-bit
 //     range) kHasMin                        there is a minimum per group weights_avx2(block, w)         the
@@ -51,41 +51,39 @@ void dot_scalar(const std::byte* row, const ActivationBlock* const* x, std::int6
 
 // ---- AVX2 ----
 
-// The sums of the groups of 32: out[i] = Σ p[i].
-GR_AVX2_INLINE __m256i sum_groups_of_32_avx2(const __m256i* p) noexcept {
-    const __m256i low = _mm256_hadd_epi32(_mm256_hadd_epi32(p[0], p[1]), _mm256_hadd_epi32(p[2], p[3]));
-    const __m256i high = _mm256_hadd_epi32(_mm256_hadd_epi32(p[4], p[5]), _mm256_hadd_epi32(p[6], p[7]));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
-                            _mm256_permute2x128_si256(low, high, 0x31));
-}
-
 // The sums of four vectors' halves, in order: out[2i] = Σ lower half of p[i], out[2i + 1] = Σ upper half.
-GR_AVX2_INLINE __m256i sum_groups_of_16_avx2(const __m256i* p) noexcept {
+GR_AVX2_INLINE __m256i sum_halves_avx2(const __m256i* p) noexcept {
     const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(p[0], p[1]), _mm256_hadd_epi32(p[2], p[3]));
     return _mm256_permutevar8x32_epi32(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-// factor · Σq of each group. Groups of 32: the sums of 16 in pairs. 16 bits hold the factor.
-GR_AVX2_INLINE __m256i scaled_sums_of_32(const std::int16_t* sums, int factor) noexcept {
-    const __m256i all = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums));
-    return _mm256_madd_epi16(all, _mm256_set1_epi16(static_cast<std::int16_t>(factor)));
-}
-// Groups of 16: eight of them. The upper half of each widened sum meets a zero.
-GR_AVX2_INLINE __m256i scaled_sums_of_16(const std::int16_t* sums, int factor) noexcept {
-    const __m128i eight = _mm_load_si128(reinterpret_cast<const __m128i*>(sums));
-    return _mm256_madd_epi16(_mm256_cvtepi16_epi32(eight), _mm256_set1_epi32(factor));
+// The numbers (scales or minimums) of 16 groups of 16, from those of the format's groups.
+template <int kGroup>
+GR_AVX2_INLINE void spread_avx2(const __m256* numbers, __m256* out) noexcept {
+    if constexpr (kGroup == 16) {
+        out[0] = numbers[0];
+        out[1] = numbers[1];
+    } else {
+        out[0] = _mm256_permutevar8x32_ps(numbers[0], _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+        out[1] = _mm256_permutevar8x32_ps(numbers[0], _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+    }
 }
 
 template <class Format, int kN>
 GR_AVX2_INLINE void add_chunk_avx2(const typename Format::Block* block, const ActivationBlock* const* x,
-                                   std::int64_t chunk, __m256 (*lanes)[32 / Format::kGroup]) noexcept {
-    constexpr int kVectors8 = 32 / Format::kGroup;  // vectors of 8 groups
+                                   std::int64_t chunk, __m256 (*lanes)[2]) noexcept {
+    constexpr int kOffset = Format::kSignedAvx2 ? 0 : Format::kOffset;
     __m256i w[8];
     Format::weights_avx2(block, w);
-    __m256 scales[kVectors8];
-    Format::scales(block, scales);
-    __m256 minimums[kVectors8];
-    if constexpr (Format::kHasMin) Format::minimums(block, minimums);
+    __m256 of_format[2];
+    __m256 scales[2];
+    Format::scales(block, of_format);
+    spread_avx2<Format::kGroup>(of_format, scales);
+    __m256 minimums[2];
+    if constexpr (Format::kHasMin) {
+        Format::minimums(block, of_format);
+        spread_avx2<Format::kGroup>(of_format, minimums);
+    }
     const __m256i ones = _mm256_set1_epi16(1);
     GR_UNROLL
     for (int j = 0; j < kN; ++j) {
@@ -102,35 +100,20 @@ GR_AVX2_INLINE void add_chunk_avx2(const typename Format::Block* block, const Ac
                 p[i] = _mm256_maddubs_epi16(w[i], q);
             p[i] = _mm256_madd_epi16(p[i], ones);
         }
-        constexpr int kOffset = Format::kSignedAvx2 ? 0 : Format::kOffset;
-        const __m256 a_scales = _mm256_load_ps(a.scales);
-        if constexpr (Format::kGroup == 32) {
-            __m256i sums = sum_groups_of_32_avx2(p);
-            if constexpr (kOffset != 0) sums = _mm256_sub_epi32(sums, scaled_sums_of_32(a.sums, kOffset));
-            lanes[j][0] =
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales[0], a_scales), lanes[j][0]);
-            if constexpr (Format::kHasMin) {
-                const __m256 total = _mm256_cvtepi32_ps(scaled_sums_of_32(a.sums, 1));
-                lanes[j][0] = _mm256_fmadd_ps(minimums[0], _mm256_mul_ps(total, a_scales), lanes[j][0]);
-            }
-        } else {
-            GR_UNROLL
-            for (int half = 0; half < 2; ++half) {
-                __m256i sums = sum_groups_of_16_avx2(p + 4 * half);
-                if constexpr (kOffset != 0)
-                    sums = _mm256_sub_epi32(sums, scaled_sums_of_16(a.sums + 8 * half, kOffset));
-                // Two groups of 16 share a scale of the activations.
-                const __m256i pairs = half == 0 ? _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)
-                                                : _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
-                const __m256 a_scale = _mm256_permutevar8x32_ps(a_scales, pairs);
-                lanes[j][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums),
-                                                 _mm256_mul_ps(scales[half], a_scale), lanes[j][half]);
-                if constexpr (Format::kHasMin) {
-                    const __m256 total = _mm256_cvtepi32_ps(scaled_sums_of_16(a.sums + 8 * half, 1));
-                    lanes[j][half] =
-                        _mm256_fmadd_ps(minimums[half], _mm256_mul_ps(total, a_scale), lanes[j][half]);
-                }
-            }
+        GR_UNROLL
+        for (int half = 0; half < 2; ++half) {
+            const __m256i a_sums =
+                _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(a.sums + 8 * half)));
+            const __m256 a_scales = _mm256_load_ps(a.scales + 8 * half);
+            __m256i sums = sum_halves_avx2(p + 4 * half);
+            // The upper half of a widened sum meets a zero.
+            if constexpr (kOffset != 0)
+                sums = _mm256_sub_epi32(sums, _mm256_madd_epi16(a_sums, _mm256_set1_epi32(kOffset)));
+            lanes[j][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales[half], a_scales),
+                                             lanes[j][half]);
+            if constexpr (Format::kHasMin)
+                lanes[j][half] = _mm256_fmadd_ps(
+                    minimums[half], _mm256_mul_ps(_mm256_cvtepi32_ps(a_sums), a_scales), lanes[j][half]);
         }
     }
 }
@@ -140,10 +123,9 @@ GR_AVX2 void dot_avx2(const std::byte* row, const ActivationBlock* const* x, std
                       float* out) noexcept {
     using Block = typename Format::Block;
     constexpr int kBlocks = kChunk / Block::kValues;
-    __m256 lanes[kN][32 / Format::kGroup];
+    __m256 lanes[kN][2];
     GR_UNROLL
-    for (auto& of_vector : lanes) GR_UNROLL
-    for (__m256& v : of_vector) v = _mm256_setzero_ps();
+    for (int j = 0; j < kN; ++j) lanes[j][0] = lanes[j][1] = _mm256_setzero_ps();
     const auto* block = reinterpret_cast<const Block*>(row);
     const std::int64_t n_whole = n_values / kChunk;
     for (std::int64_t c = 0; c < n_whole; ++c, block += kBlocks)
@@ -156,51 +138,44 @@ GR_AVX2 void dot_avx2(const std::byte* row, const ActivationBlock* const* x, std
         }
     }
     GR_UNROLL
-    for (int j = 0; j < kN; ++j) {
-        __m256 sum = lanes[j][0];
-        if constexpr (Format::kGroup == 16) sum = _mm256_add_ps(sum, lanes[j][1]);
-        out[j] = sum_avx2(sum);
-    }
+    for (int j = 0; j < kN; ++j) out[j] = sum_avx2(_mm256_add_ps(lanes[j][0], lanes[j][1]));
 }
 
 // ---- AVX-512 ----
 
-// Four vectors of 16 partial sums to one: element i of the result's 128-bit lane l is the sum of lane l of
-// p[i].
+// The sums of four vectors' quarters, in order: out[4i + l] = Σ 128-bit lane l of p[i].
 GR_AVX512_INLINE __m512i sum_quarters_avx512(const __m512i* p) noexcept {
     const __m512i even =
         _mm512_add_epi32(_mm512_unpacklo_epi32(p[0], p[1]), _mm512_unpackhi_epi32(p[0], p[1]));
     const __m512i odd =
         _mm512_add_epi32(_mm512_unpacklo_epi32(p[2], p[3]), _mm512_unpackhi_epi32(p[2], p[3]));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(even, odd), _mm512_unpackhi_epi64(even, odd));
-}
-
-// Sums of the eight groups of 32, in order.
-GR_AVX512_INLINE __m256i sum_groups_of_32_avx512(const __m512i* p) noexcept {
-    const __m512i order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-    const __m512i halves = _mm512_permutexvar_epi32(order, sum_quarters_avx512(p));
-    return _mm256_add_epi32(_mm512_castsi512_si256(halves), _mm512_maskz_extracti32x8_epi32(0xff, halves, 1));
-}
-
-// Sums of the sixteen groups of 16, in order.
-GR_AVX512_INLINE __m512i sum_groups_of_16_avx512(const __m512i* p) noexcept {
+    // Element i of lane l: the sum of lane l of p[i].
+    const __m512i sums = _mm512_add_epi32(_mm512_unpacklo_epi64(even, odd), _mm512_unpackhi_epi64(even, odd));
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(order, sum_quarters_avx512(p));
+    return _mm512_permutexvar_epi32(order, sums);
 }
 
-GR_AVX512_INLINE __m512 join_avx512(const __m256* halves) noexcept {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
+// As spread_avx2().
+template <int kGroup>
+GR_AVX512_INLINE __m512 spread_avx512(const __m256* numbers) noexcept {
+    const __m512 low = _mm512_castps256_ps512(numbers[0]);
+    if constexpr (kGroup == 16) return _mm512_insertf32x8(low, numbers[1], 1);
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), low);
 }
 
-template <class Format, int kN, class Lanes>
+template <class Format, int kN>
 GR_AVX512_INLINE void add_chunk_avx512(const typename Format::Block* block, const ActivationBlock* const* x,
-                                       std::int64_t chunk, Lanes* lanes) noexcept {
+                                       std::int64_t chunk, __m512* lanes) noexcept {
     __m512i w[4];
     Format::weights_avx512(block, w);
-    __m256 scales[32 / Format::kGroup];
-    Format::scales(block, scales);
-    __m256 minimums[32 / Format::kGroup];
-    if constexpr (Format::kHasMin) Format::minimums(block, minimums);
+    __m256 of_format[2];
+    Format::scales(block, of_format);
+    const __m512 scales = spread_avx512<Format::kGroup>(of_format);
+    __m512 minimums;
+    if constexpr (Format::kHasMin) {
+        Format::minimums(block, of_format);
+        minimums = spread_avx512<Format::kGroup>(of_format);
+    }
     GR_UNROLL
     for (int j = 0; j < kN; ++j) {
         const ActivationBlock& a = x[j][chunk];
@@ -208,58 +183,27 @@ GR_AVX512_INLINE void add_chunk_avx512(const typename Format::Block* block, cons
         GR_UNROLL
         for (int i = 0; i < 4; ++i)
             p[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[i], _mm512_load_si512(a.q + 64 * i));
-        const __m256 a_scales = _mm256_load_ps(a.scales);
-        if constexpr (Format::kGroup == 32) {
-            __m256i sums = sum_groups_of_32_avx512(p);
-            if constexpr (Format::kOffset != 0)
-                sums = _mm256_sub_epi32(sums, scaled_sums_of_32(a.sums, Format::kOffset));
+        const __m512i a_sums =
+            _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(a.sums)));
+        const __m512 a_scales = _mm512_load_ps(a.scales);
+        __m512i sums = sum_quarters_avx512(p);
+        if constexpr (Format::kOffset != 0)
+            sums = _mm512_sub_epi32(sums, _mm512_madd_epi16(a_sums, _mm512_set1_epi32(Format::kOffset)));
+        lanes[j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(scales, a_scales), lanes[j]);
+        if constexpr (Format::kHasMin)
             lanes[j] =
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales[0], a_scales), lanes[j]);
-            if constexpr (Format::kHasMin) {
-                const __m256 total = _mm256_cvtepi32_ps(scaled_sums_of_32(a.sums, 1));
-                lanes[j] = _mm256_fmadd_ps(minimums[0], _mm256_mul_ps(total, a_scales), lanes[j]);
-            }
-        } else {
-            const __m512i a_sums =
-                _mm512_cvtepi16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(a.sums)));
-            __m512i sums = sum_groups_of_16_avx512(p);
-            if constexpr (Format::kOffset != 0)
-                sums = _mm512_sub_epi32(sums, _mm512_madd_epi16(a_sums, _mm512_set1_epi32(Format::kOffset)));
-            const __m512i pairs = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-            const __m512 a_scale = _mm512_permutexvar_ps(pairs, _mm512_castps256_ps512(a_scales));
-            lanes[j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(join_avx512(scales), a_scale),
-                                       lanes[j]);
-            if constexpr (Format::kHasMin)
-                lanes[j] = _mm512_fmadd_ps(join_avx512(minimums),
-                                           _mm512_mul_ps(_mm512_cvtepi32_ps(a_sums), a_scale), lanes[j]);
-        }
+                _mm512_fmadd_ps(minimums, _mm512_mul_ps(_mm512_cvtepi32_ps(a_sums), a_scales), lanes[j]);
     }
 }
-
-GR_AVX512_INLINE void set_zero(__m256& v) noexcept { v = _mm256_setzero_ps(); }
-GR_AVX512_INLINE void set_zero(__m512& v) noexcept { v = _mm512_setzero_ps(); }
-GR_AVX512_INLINE float sum_lanes(__m256 v) noexcept { return sum_avx2(v); }
-GR_AVX512_INLINE float sum_lanes(__m512 v) noexcept { return sum_avx512(v); }
-
-template <int kGroup>
-struct LanesAvx512;
-template <>
-struct LanesAvx512<32> {
-    using Type = __m256;
-};
-template <>
-struct LanesAvx512<16> {
-    using Type = __m512;
-};
 
 template <class Format, int kN>
 GR_AVX512 void dot_avx512(const std::byte* row, const ActivationBlock* const* x, std::int64_t n_values,
                           float* out) noexcept {
     using Block = typename Format::Block;
     constexpr int kBlocks = kChunk / Block::kValues;
-    typename LanesAvx512<Format::kGroup>::Type lanes[kN];
+    __m512 lanes[kN];
     GR_UNROLL
-    for (auto& v : lanes) set_zero(v);
+    for (int j = 0; j < kN; ++j) lanes[j] = _mm512_setzero_ps();
     const auto* block = reinterpret_cast<const Block*>(row);
     const std::int64_t n_whole = n_values / kChunk;
     for (std::int64_t c = 0; c < n_whole; ++c, block += kBlocks)
@@ -272,7 +216,7 @@ GR_AVX512 void dot_avx512(const std::byte* row, const ActivationBlock* const* x,
         }
     }
     GR_UNROLL
-    for (int j = 0; j < kN; ++j) out[j] = sum_lanes(lanes[j]);
+    for (int j = 0; j < kN; ++j) out[j] = sum_avx512(lanes[j]);
 }
 
 template <class Format>

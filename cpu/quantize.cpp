@@ -24,63 +24,54 @@ float scale_of(std::uint32_t largest) noexcept {
     return scale >= FLT_MIN ? scale : 0.0F;
 }
 
-void quantize_group_scalar(float& scale, std::int16_t* sums, std::int8_t* q, const float* x) noexcept {
+void quantize_group_scalar(float& scale, std::int16_t& sum, std::int8_t* q, const float* x) noexcept {
     std::uint32_t largest = 0;
     for (int i = 0; i < kGroup; ++i)
         largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & kMagnitude);
     scale = scale_of(largest);
+    sum = 0;
     std::fill_n(q, kGroup, std::int8_t{0});
-    std::fill_n(sums, 2, std::int16_t{0});
     if (!(scale > 0.0F)) return;
     const float inverse = 1.0F / scale;
     for (int i = 0; i < kGroup; ++i) {
         q[i] = static_cast<std::int8_t>(std::nearbyint(x[i] * inverse));  // half to even
-        sums[i / ActivationBlock::kSum] = static_cast<std::int16_t>(sums[i / ActivationBlock::kSum] + q[i]);
+        sum = static_cast<std::int16_t>(sum + q[i]);
     }
 }
 
-GR_AVX2 void quantize_group_avx2(float& scale, std::int16_t* sums, std::int8_t* q, const float* x) noexcept {
-    __m256 v[4];
-    __m256i largest = _mm256_setzero_si256();
-    GR_UNROLL
-    for (int i = 0; i < 4; ++i) {
-        v[i] = _mm256_loadu_ps(x + 8 * i);
-        const __m256i bits =
-            _mm256_and_si256(_mm256_castps_si256(v[i]), _mm256_set1_epi32(static_cast<int>(kMagnitude)));
-        largest = _mm256_max_epu32(largest, bits);
-    }
-    const __m128i four = _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+GR_AVX2 void quantize_group_avx2(float& scale, std::int16_t& sum, std::int8_t* q, const float* x) noexcept {
+    const __m256 low = _mm256_loadu_ps(x);
+    const __m256 high = _mm256_loadu_ps(x + 8);
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(kMagnitude));
+    const __m256i eight = _mm256_max_epu32(_mm256_and_si256(_mm256_castps_si256(low), mask),
+                                           _mm256_and_si256(_mm256_castps_si256(high), mask));
+    const __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
     const __m128i two = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
     const __m128i one = _mm_max_epu32(two, _mm_shuffle_epi32(two, 0xb1));
     scale = scale_of(static_cast<std::uint32_t>(_mm_cvtsi128_si32(one)));
     if (!(scale > 0.0F)) {
+        sum = 0;
         std::fill_n(q, kGroup, std::int8_t{0});
-        std::fill_n(sums, 2, std::int16_t{0});
         return;
     }
     const __m256 inverse = _mm256_set1_ps(1.0F / scale);
-    __m256i n[4];
-    GR_UNROLL
-    for (int i = 0; i < 4; ++i) n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-    // Packing works within 128-bit halves: 0–3, 8–11, 4–7, 12–15, and then the same in steps of bytes.
-    const __m256i first = _mm256_packs_epi32(n[0], n[1]);
-    const __m256i second = _mm256_packs_epi32(n[2], n[3]);
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
-                                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), bytes);
+    // Packing works within halves of 128 bits, which then are 0–3, 8–11 and 4–7, 12–15.
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(low, inverse)),
+                                             _mm256_cvtps_epi32(_mm256_mul_ps(high, inverse)));
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm_shuffle_epi32(bytes, 0xd8));
 
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i pairs = _mm256_hadd_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
+    const __m256i pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
     const __m128i quads = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-    const __m128i totals = _mm_hadd_epi32(quads, quads);
-    sums[0] = static_cast<std::int16_t>(_mm_extract_epi16(totals, 0));
-    sums[1] = static_cast<std::int16_t>(_mm_extract_epi16(totals, 2));
+    const __m128i octets = _mm_add_epi32(quads, _mm_shuffle_epi32(quads, 0x4e));
+    sum =
+        static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm_add_epi32(octets, _mm_shuffle_epi32(octets, 0xb1))));
 }
 
 template <class QuantizeGroup>
 void quantize_row(ActivationBlock* blocks, const float* x, std::int64_t n_values,
                   QuantizeGroup quantize_group) noexcept {
-    constexpr int kGroups = ActivationBlock::kValues / kGroup;
+    constexpr int kGroups = ActivationBlock::kGroups;
     const std::int64_t n_groups = activation_blocks(n_values) * kGroups;
     for (std::int64_t g = 0; g < n_groups; ++g) {
         ActivationBlock& block = blocks[g / kGroups];
@@ -88,7 +79,7 @@ void quantize_row(ActivationBlock* blocks, const float* x, std::int64_t n_values
         const std::int64_t left = n_values - g * kGroup;
         float padded[kGroup] = {};
         if (left > 0 && left < kGroup) std::copy_n(x + g * kGroup, left, padded);
-        quantize_group(block.scales[at], block.sums + 2 * at, block.q + kGroup * at,
+        quantize_group(block.scales[at], block.sums[at], block.q + kGroup * at,
                        left >= kGroup ? x + g * kGroup : padded);
     }
 }

@@ -2,7 +2,7 @@
 
 // Activations in 8 bits: what the kernels of quantized weights (dot_quant.h) multiply with.
 //
-// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. Each 32 values have a
+// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. Each 16 values have a
 // scale of their own, a float32: x ≈ scale · q, |q| <= 127, scale = the largest |x| / 127, so |x - scale · q|
 // <= scale / 2. One layout serves the weights of every type, so a row is quantized once for all matrices that
 // it meets. (ggml has three layouts: float16 scales per 32 values for the small blocks, one float32 scale per
@@ -17,16 +17,16 @@
 
 namespace greenroom::cpu {
 
-// Five cache lines: 1.25 bytes per value.
+// Six cache lines: 1.5 bytes per value.
 struct alignas(64) ActivationBlock {
     static constexpr int kValues = 256;
-    static constexpr int kGroup = 32;  // values that share a scale
-    static constexpr int kSum = 16;    // values that share a sum
-    float scales[kValues / kGroup];
-    std::int16_t sums[kValues / kSum];  // Σq, for weights with a minimum or an offset
+    static constexpr int kGroup = 16;  // values that share a scale
+    static constexpr int kGroups = kValues / kGroup;
+    float scales[kGroups];
     std::int8_t q[kValues];
+    std::int16_t sums[kGroups];  // Σq, for weights with a minimum or an offset
 };
-static_assert(sizeof(ActivationBlock) == 320);
+static_assert(sizeof(ActivationBlock) == 384);
 
 inline std::int64_t activation_blocks(std::int64_t n_values) noexcept {
     return (n_values + ActivationBlock::kValues - 1) / ActivationBlock::kValues;
@@ -69,8 +69,8 @@ class ActivationBuffer {
     std::int64_t n_blocks_ = 0;
 };
 
-// Quantizes every row of x into the row of `rows` with the same number. 32 values that hold a NaN or an
-// infinity get the scale NaN, so that products with them are NaN as they would be in float32; 32 that are all
+// Quantizes every row of x into the row of `rows` with the same number. 16 values that hold a NaN or an
+// infinity get the scale NaN, so that products with them are NaN as they would be in float32; 16 that are all
 // below 2^-119 in magnitude become zero.
 void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x);
 

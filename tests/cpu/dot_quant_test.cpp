@@ -43,7 +43,7 @@ std::vector<double> dequantized(const std::vector<ActivationBlock>& blocks, std:
     std::vector<double> x;
     for (std::size_t i = 0; i < n; ++i) {
         const ActivationBlock& block = blocks[i / 256];
-        x.push_back(static_cast<double>(block.scales[i % 256 / 32]) * block.q[i % 256]);
+        x.push_back(static_cast<double>(block.scales[i % 256 / 16]) * block.q[i % 256]);
     }
     return x;
 }
