@@ -121,6 +121,7 @@ void ChatLoop::ask(const std::string& message) {
         // Standard output is no part of the conversation: there is nobody to go on with.
         if (error.kind() == ErrorKind::io) throw;
         bar_.clear();
+        screen_.drop_answer();
         release_interrupt();
         return tell_failure(error.what());
     }

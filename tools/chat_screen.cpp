@@ -58,6 +58,11 @@ void ChatScreen::show(const text::OutputMessage& part) {
 void ChatScreen::end_answer() {
     if (part_ == Part::reasoning) begin(Part::answer);
     if (part_ == Part::none || !at_line_start_) write("\n");
+    drop_answer();
+}
+
+void ChatScreen::drop_answer() {
+    if (part_ == Part::reasoning) begin(Part::answer);
     part_ = Part::none;
     at_line_start_ = true;
 }

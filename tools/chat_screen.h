@@ -26,6 +26,9 @@ class ChatScreen {
     // The answer is over: ends its line.
     void end_answer();
 
+    // The answer failed on the way: leaves the terminal as it was.
+    void drop_answer();
+
   private:
     enum class Part { none, reasoning, answer };
 

@@ -121,6 +121,8 @@ LineSource::Status LineEditor::read(const std::string& prompt, std::string& line
     interrupted_ = false;
     int n_bytes = 0;
     errno = 0;
+    // el_gets() shows the prompt first and sets the terminal after: a quick Ctrl-C would still be a signal.
+    ::el_set(editor_, EL_PREP_TERM, 1);
     const char* text = ::el_gets(editor_, &n_bytes);
     if (interrupted_) {
         const LineInfo* info = ::el_line(editor_);

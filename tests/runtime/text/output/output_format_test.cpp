@@ -36,7 +36,6 @@ TEST(OutputFormat, ShowsInTheMarkersOfTheTemplate) {
 }
 
 TEST(OutputFormat, OfTheTemplatesThatModelsComeWith) {
-    GREENROOM_ORACLE_OR_SKIP(folder, "chat");
     const std::vector<std::pair<std::string, OutputFormat>> cases = {
         {"kimi-k2", OutputFormat::kimi_k2},
         {"kimi-k2-thinking", OutputFormat::kimi_k2},
@@ -52,7 +51,7 @@ TEST(OutputFormat, OfTheTemplatesThatModelsComeWith) {
         {"mixtral-8x7b", OutputFormat::instruct},
     };
     for (const auto& [name, format] : cases) {
-        std::ifstream in(folder / (name + ".jinja"));
+        std::ifstream in(test::test_data("chat/" + name + ".jinja"));
         ASSERT_TRUE(in) << name;
         const std::string chat_template{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
         EXPECT_EQ(detect_output_format(chat_template), format) << name;
