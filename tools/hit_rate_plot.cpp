@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <iterator>
 #include <string_view>
 
@@ -70,10 +71,9 @@ void draw_axes(std::string& out, const Axis& axis) {
         out += '\n';
     }
     const double bottom = y(0);
-    for (int percent = static_cast<int>(axis.first * 100 + 0.5); percent <= axis.last * 100 + 0.5;
-         percent += 10)
+    for (long percent = std::lround(axis.first * 100); percent <= std::lround(axis.last * 100); percent += 10)
         fmt::format_to(to, "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                       axis.x(percent / 100.0), bottom + 18, percent);
+                       axis.x(static_cast<double>(percent) / 100), bottom + 18, percent);
     fmt::format_to(to, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">experts in the cache, %</text>\n",
                    kLeft + kPlotWidth / 2, bottom + 38);
     fmt::format_to(
