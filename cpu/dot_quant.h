@@ -23,12 +23,13 @@
 
 namespace greenroom::cpu {
 
-// out[j] = row · x[j] for j < 1 or j < 4. row: n_values weights, a whole number of blocks, which need no
-// alignment. Each out[j] has the same bits from either.
+// out[j] = row · x[j] for j < 1, 2 or 4. row: n_values weights, a whole number of blocks, which need no
+// alignment. Each out[j] has the same bits from all of them.
 struct QuantDot {
     using Fn = void (*)(const std::byte* row, const ActivationBlock* const* x, std::int64_t n_values,
                         float* out) noexcept;
     Fn x1;
+    Fn x2;
     Fn x4;
 };
 

@@ -221,9 +221,9 @@ GR_AVX512 void dot_avx512(const std::byte* row, const ActivationBlock* const* x,
 
 template <class Format>
 constexpr QuantDots quant_dots() noexcept {
-    return {{{dot_scalar<Format, 1>, dot_scalar<Format, 4>},
-             {dot_avx2<Format, 1>, dot_avx2<Format, 4>},
-             {dot_avx512<Format, 1>, dot_avx512<Format, 4>}}};
+    return {{{dot_scalar<Format, 1>, dot_scalar<Format, 2>, dot_scalar<Format, 4>},
+             {dot_avx2<Format, 1>, dot_avx2<Format, 2>, dot_avx2<Format, 4>},
+             {dot_avx512<Format, 1>, dot_avx512<Format, 2>, dot_avx512<Format, 4>}}};
 }
 
 // ---- Pieces of several formats ----

@@ -84,6 +84,20 @@ void quantize_row(ActivationBlock* blocks, const float* x, std::int64_t n_values
     }
 }
 
+// A block at a time, so that what the first term leaves needs little room.
+void quantize_in_two_terms(const Kernels& k, ActivationBlock* first, ActivationBlock* second, const float* x,
+                           std::int64_t n_values) noexcept {
+    for (; n_values > 0; ++first, ++second, x += ActivationBlock::kValues) {
+        const std::int64_t n = std::min<std::int64_t>(n_values, ActivationBlock::kValues);
+        k.quantize_row(first, x, n);
+        float rest[ActivationBlock::kValues];
+        for (std::int64_t i = 0; i < n; ++i)
+            rest[i] = x[i] - first->scales[i / kGroup] * static_cast<float>(first->q[i]);
+        k.quantize_row(second, rest, n);
+        n_values -= n;
+    }
+}
+
 }  // namespace
 
 void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
@@ -94,18 +108,23 @@ void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_v
     quantize_row(blocks, x, n_values, quantize_group_avx2);
 }
 
-void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x) {
-    quantize_heads(team, rows, x, 1, x.n_cols, 0);
+void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, Terms terms) {
+    quantize_heads(team, rows, x, 1, x.n_cols, 0, terms);
 }
 
 void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
-                    std::int64_t n_values, std::int64_t head_stride) {
+                    std::int64_t n_values, std::int64_t head_stride, Terms terms) {
     const Kernels& k = kernels();
     constexpr std::int64_t kValuesPerTask = 8192;  // some 2 µs: for less no other thread is worth waking
     const std::int64_t grain = std::max<std::int64_t>(1, kValuesPerTask / n_values);
     team.parallel_for(x.n_rows * n_heads, grain, [&](std::int64_t first, std::int64_t last, int) noexcept {
-        for (std::int64_t r = first; r < last; ++r)
-            k.quantize_row(rows.row(r), x.row(r / n_heads) + r % n_heads * head_stride, n_values);
+        for (std::int64_t r = first; r < last; ++r) {
+            const float* values = x.row(r / n_heads) + r % n_heads * head_stride;
+            if (terms == Terms::one)
+                k.quantize_row(rows.row(r), values, n_values);
+            else
+                quantize_in_two_terms(k, rows.row(2 * r), rows.row(2 * r + 1), values, n_values);
+        }
     });
 }
 

@@ -38,10 +38,6 @@ struct ActivationRows {
     std::int64_t stride = 0;
 
     ActivationBlock* row(std::int64_t r) const noexcept { return data + r * stride; }
-    // Rows first, first + step, first + 2 · step …
-    ActivationRows every(std::int64_t step, std::int64_t first) const noexcept {
-        return {row(first), stride * step};
-    }
 };
 
 // Memory for the quantized activations of one product at a time, reserved up front. Empty, it says that
@@ -69,15 +65,20 @@ class ActivationBuffer {
     std::int64_t n_blocks_ = 0;
 };
 
-// Quantizes every row of x into the row of `rows` with the same number. 16 values that hold a NaN or an
+// In how many terms of 8 bits a value is written: the second is what the first leaves, so two are worth some
+// 15 bits. A product then is the sum of two.
+enum class Terms : std::int64_t { one = 1, two = 2 };
+
+// Quantizes every row of x into the row of `rows` with the same number; with two terms, row t into 2t and
+// 2t + 1. 16 values that hold a NaN or an
 // infinity get the scale NaN, so that products with them are NaN as they would be in float32; 16 that are all
 // below 2^-119 in magnitude become zero.
-void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x);
+void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, Terms terms = Terms::one);
 
 // The same where a row of x holds n_heads vectors of n_values, head_stride floats from one to the next: head
-// h of row t becomes row t · n_heads + h.
+// h of row t becomes row t · n_heads + h, or the two rows from 2 · (t · n_heads + h) on.
 void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
-                    std::int64_t n_values, std::int64_t head_stride);
+                    std::int64_t n_values, std::int64_t head_stride, Terms terms = Terms::one);
 
 // The kernel of quantize_rows(): one row. The same bits on every ISA.
 void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;

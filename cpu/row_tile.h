@@ -66,6 +66,9 @@ class RowTile {
                     quant_dot_->x4(blocks_ + r * row_bytes_, x, n_values_, dots);
                 },
                 [&](int r, const ActivationBlock* const* x, float* dots) {
+                    quant_dot_->x2(blocks_ + r * row_bytes_, x, n_values_, dots);
+                },
+                [&](int r, const ActivationBlock* const* x, float* dots) {
                     quant_dot_->x1(blocks_ + r * row_bytes_, x, n_values_, dots);
                 },
                 store);
@@ -76,16 +79,20 @@ class RowTile {
                     kernels_.dot_f32_x4(floats_ + r * n_values_, x, n_values_, dots);
                 },
                 [&](int r, const float* const* x, float* dots) {
+                    for (int v = 0; v < 2; ++v)
+                        dots[v] = kernels_.dot_f32(floats_ + r * n_values_, x[v], n_values_);
+                },
+                [&](int r, const float* const* x, float* dots) {
                     *dots = kernels_.dot_f32(floats_ + r * n_values_, *x, n_values_);
                 },
                 store);
     }
 
   private:
-    // Four vectors at a time, then the rest one by one.
-    template <class VectorAt, class Dots, class Dot, class Store>
-    void multiply_by(std::int64_t n_vectors, const VectorAt& vector, const Dots& dot_x4, const Dot& dot_x1,
-                     Store&& store) const noexcept {
+    // Four vectors at a time, then two, then one.
+    template <class VectorAt, class DotX4, class DotX2, class DotX1, class Store>
+    void multiply_by(std::int64_t n_vectors, const VectorAt& vector, const DotX4& dot_x4, const DotX2& dot_x2,
+                     const DotX1& dot_x1, Store&& store) const noexcept {
         std::int64_t j = 0;
         for (; j + kVectors <= n_vectors; j += kVectors) {
             const decltype(vector(0)) four[kVectors] = {vector(j), vector(j + 1), vector(j + 2),
@@ -94,6 +101,14 @@ class RowTile {
                 float dots[kVectors];
                 dot_x4(r, four, dots);
                 for (int v = 0; v < kVectors; ++v) store(j + v, r, dots[v]);
+            }
+        }
+        for (; j + 2 <= n_vectors; j += 2) {
+            const decltype(vector(0)) two[2] = {vector(j), vector(j + 1)};
+            for (int r = 0; r < n_rows_; ++r) {
+                float dots[2];
+                dot_x2(r, two, dots);
+                for (int v = 0; v < 2; ++v) store(j + v, r, dots[v]);
             }
         }
         for (; j < n_vectors; ++j) {

@@ -247,7 +247,12 @@ TEST_P(SsdReaderTest, ACancelledPrefetchWritesNothingOnceItIsComplete) {
 }
 
 TEST_P(SsdReaderTest, ADemandedReadOvertakesPrefetches) {
-    const auto reader = make_reader([](ReaderOptions& options) { options.piece_bytes = 64 << 10; });
+    // Slow, or a prefetch from the page cache could be through before the demand is made.
+    static ReadFaults slow("delay_ms=1@1+");
+    const auto reader = make_reader([](ReaderOptions& options) {
+        options.piece_bytes = 64 << 10;
+        options.faults = &slow;
+    });
     const AlignedMemory memory(3 * (kFileBytes + 8192));
     const Copy prefetch = congruent({0, 0, kFileBytes}, memory);
     const Copy another{{1, 0, kFileBytes}, memory.data() + (kFileBytes / 4096 + 1) * 4096};

@@ -126,6 +126,9 @@ TEST_P(QuantDotOf, HasTheSameBitsOnEverySimdIsaAndBesideAnyNeighbours) {
                 const QuantDot& kernel = *find_quant_dot(type, isa);
                 float four[4];
                 kernel.x4(w.view.row(r), rows, n, four);
+                float two[2];
+                kernel.x2(w.view.row(r), rows, n, two);
+                EXPECT_TRUE(std::equal(two, two + 2, four)) << isa_name(isa) << " n = " << n;
                 for (std::size_t j = 0; j < 4; ++j) {
                     EXPECT_EQ(four[j], dot(kernel, w.view.row(r), x[j], n)) << isa_name(isa) << " n = " << n;
                     if (isa != Isa::avx512) continue;

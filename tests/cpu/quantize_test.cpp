@@ -133,8 +133,33 @@ TEST(QuantizeHeads, HeadsOfARowBecomeRowsOfTheirOwn) {
             const auto first = x.begin() + (t * kHeads + h) * kStride;
             const auto expected = quantized(Isa::scalar, {first, first + kValues});
             EXPECT_TRUE(same_bits(*rows.row(t * kHeads + h), expected[0]));
-            EXPECT_EQ(rows.every(kHeads, h).row(t), rows.row(t * kHeads + h));
         }
+}
+
+// The second term is the quantized rest of the first: together within a 254th of a 254th of the largest.
+TEST(QuantizeRows, TwoTermsLeaveNextToNothing) {
+    constexpr std::int64_t kTokens = 3;
+    constexpr std::int64_t kValues = 300;
+    ThreadTeam team(2);
+    const auto x = test::random_floats(kTokens * kValues, 5);
+    const ActivationBuffer buffer(2 * kTokens * activation_blocks(kValues));
+    const ActivationRows rows = buffer.rows(2 * kTokens, kValues);
+    quantize_rows(team, rows, {x.data(), kTokens, kValues, kValues}, Terms::two);
+    for (std::int64_t t = 0; t < kTokens; ++t) {
+        const auto first = x.begin() + t * kValues;
+        const auto one_term = quantized(Isa::scalar, {first, first + kValues});
+        for (std::size_t b = 0; b < one_term.size(); ++b)
+            EXPECT_TRUE(same_bits(rows.row(2 * t)[b], one_term[b]));
+        for (std::int64_t i = 0; i < kValues; ++i) {
+            double sum = 0;
+            for (const std::int64_t term : {0, 1}) {
+                const ActivationBlock& block = rows.row(2 * t + term)[i / 256];
+                sum += static_cast<double>(block.scales[i % 256 / 16]) * block.q[i % 256];
+            }
+            const double largest = one_term[static_cast<std::size_t>(i / 256)].scales[i % 256 / 16] * 127.0;
+            EXPECT_NEAR(sum, first[i], largest * (1.01 / (254 * 254) + 1e-7)) << t << " " << i;
+        }
+    }
 }
 
 }  // namespace

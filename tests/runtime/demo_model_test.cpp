@@ -85,8 +85,9 @@ void expect_eight_bits_to_matter_little(const Engine& engine, const std::filesys
     testing::Test::RecordProperty("mean_kl", std::to_string(mean_kl));
     testing::Test::RecordProperty("same_top_1", std::to_string(same));
     EXPECT_LE(mean_kl, 1e-3);
-    // Found: 0.986 to 0.992. A scale per 256 values, as the peer has it for K-quants, gives 0.979.
-    EXPECT_GE(same, 0.985);
+    // Found: 0.995 to 0.998. One term everywhere gives 0.986 to 0.992; that with a scale per 256 values, as
+    // the peer has it for K-quants, 0.979.
+    EXPECT_GE(same, 0.99);
 }
 
 class DemoModel : public testing::TestWithParam<Reference> {
