@@ -180,8 +180,8 @@ TEST_P(SsdReaderTest, SeveralThreadsMayAsk) {
     std::atomic<bool> wrong{false};
     std::vector<std::unique_ptr<AlignedMemory>> memories;
     std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) memories.push_back(std::make_unique<AlignedMemory>(kPerThread * 8192));
     for (int t = 0; t < kThreads; ++t) {
-        memories.push_back(std::make_unique<AlignedMemory>(kPerThread * 8192));
         threads.emplace_back([&, t] {
             const AlignedMemory& memory = *memories[static_cast<std::size_t>(t)];
             for (int i = 0; i < kPerThread; ++i) {
