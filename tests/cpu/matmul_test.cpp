@@ -114,7 +114,7 @@ TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
     for (std::size_t i = 0; i < x.size(); ++i)
         x[i] = i % x_stride % 16 == 7 ? 127.0F : std::clamp(std::round(40 * x[i]), -127.0F, 127.0F);
-    for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(n_tokens * n_heads)}) {
+    for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(2 * n_tokens * n_heads)}) {
         std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
         matmul_heads(team, scratch, buffer,
                      {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride}, out_stride, w.view,
