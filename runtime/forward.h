@@ -80,6 +80,8 @@ class Forward {
         const auto n_calls = static_cast<std::size_t>(batch_tokens * extent_of(spec).max_top_k);
         expert_ids_.resize(n_calls);
         expert_factors_.resize(n_calls);
+        guessed_ids_.resize(n_calls);
+        guessed_factors_.resize(n_calls);
         positions_.resize(static_cast<std::size_t>(batch_tokens));
         temperatures_.resize(static_cast<std::size_t>(batch_tokens));
     }
@@ -375,11 +377,8 @@ class Forward {
         const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe.router.top_k);
         const std::span<std::int32_t> ids = std::span(expert_ids_).first(n_calls);
         const std::span<float> factors = std::span(expert_factors_).first(n_calls);
-        const MatrixView logits = view(router_logits_, moe.router.n_experts);
-        ops_.matmul(logits, w.router, normed);
-        if (moe.has_router_bias) ops_.add_bias(logits, w.router_bias);
-        ops_.route(ids, factors, logits, w.selection_bias, moe.router);
-        if (observer != nullptr) observer->on_router(i, first_position, moe.router.top_k, ids, factors);
+        const MatrixView logits = route(moe, w, normed, ids, factors);
+        if (observer != nullptr) observer->on_router({i, first_position, moe.router, ids, factors, logits});
         if (w.shared) {
             run_dense(normed, *w.shared);
             if (w.shared_gate) {
@@ -389,9 +388,42 @@ class Forward {
             }
             add_block_output(hidden);
         }
+        if (observer != nullptr) guess(i, hidden, first_position, observer);
         if (spec_.residual_scale != 1.0F)
             for (float& factor : factors) factor *= spec_.residual_scale;
         experts_.run(i, hidden, normed, ids, factors);
+    }
+
+    // The choice of a layer's router; returns its logits.
+    MatrixView route(const MoeFfnSpec& moe, const MoeFfnWeights& w, ConstMatrixView normed,
+                     std::span<std::int32_t> ids, std::span<float> factors) {
+        const MatrixView logits = view(router_logits_, moe.router.n_experts);
+        ops_.matmul(logits, w.router, normed);
+        if (moe.has_router_bias) ops_.add_bias(logits, w.router_bias);
+        ops_.route(ids, factors, logits, w.selection_bias, moe.router);
+        return logits;
+    }
+
+    // Applies the next MoE layers' norms and routers to the state after layer i's attention and shared
+    // experts. What a layer adds to the residual stream is small beside what is there, so that most of their
+    // choices show already [Eliseev and Mazur 2023, arXiv:2312.17238; the figures are in
+    // docs/performance.md].
+    void guess(int i, ConstMatrixView hidden, std::int64_t first_position, ForwardObserver* observer) {
+        const int n_guesses = observer->n_guesses();
+        const MatrixView normed = view(block_out_, spec_.d_model);
+        for (int next = i + 1, distance = 1; distance <= n_guesses && next < spec_.n_layers(); ++next) {
+            const LayerSpec& layer = spec_.layers[static_cast<std::size_t>(next)];
+            const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn);
+            if (moe == nullptr) continue;
+            const LayerWeights& w = weights_.layers[static_cast<std::size_t>(next)];
+            const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe->router.top_k);
+            const std::span<std::int32_t> ids = std::span(guessed_ids_).first(n_calls);
+            ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
+            route(*moe, std::get<MoeFfnWeights>(w.ffn), normed, ids,
+                  std::span(guessed_factors_).first(n_calls));
+            observer->on_guess({next, distance, first_position, moe->router, ids});
+            ++distance;
+        }
     }
 
     const ModelSpec& spec_;
@@ -406,6 +438,8 @@ class Forward {
     Buffer gate_, up_, router_logits_;
     std::vector<std::int32_t> expert_ids_;
     std::vector<float> expert_factors_;
+    std::vector<std::int32_t> guessed_ids_;
+    std::vector<float> guessed_factors_;  // not used
     std::vector<std::int32_t> positions_;
     std::vector<std::int32_t> visible_;
     std::vector<float> temperatures_;

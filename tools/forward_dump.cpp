@@ -41,17 +41,18 @@ void ForwardDump::on_hidden(int layer, std::int64_t first_position, ConstMatrixV
     }
 }
 
-void ForwardDump::on_router(int layer, std::int64_t first_position, int top_k,
-                            std::span<const std::int32_t> experts, std::span<const float> weights) {
+void ForwardDump::on_router(const runtime::RouterChoice& choice) {
     if (router_folder_.empty()) return;
+    const std::int64_t top_k = choice.rule.top_k;
     GR_CHECK(top_k_ == 0 || top_k_ == top_k);
     top_k_ = top_k;
-    std::vector<Choice>& routing = routing_[layer];
+    std::vector<Choice>& routing = routing_[choice.layer];
     routing.resize(static_cast<std::size_t>(n_tokens_ * top_k));
-    auto row = routing.begin() + first_position * top_k;
-    for (std::size_t i = 0; i < experts.size(); i += static_cast<std::size_t>(top_k), row += top_k) {
-        for (std::size_t k = 0; k < static_cast<std::size_t>(top_k); ++k)
-            row[static_cast<std::ptrdiff_t>(k)] = {experts[i + k], weights[i + k]};
+    auto row = routing.begin() + choice.first_position * top_k;
+    const auto step = static_cast<std::size_t>(top_k);
+    for (std::size_t i = 0; i < choice.experts.size(); i += step, row += top_k) {
+        for (std::size_t k = 0; k < step; ++k)
+            row[static_cast<std::ptrdiff_t>(k)] = {choice.experts[i + k], choice.weights[i + k]};
         // A selection bias may have put them into another order.
         std::stable_sort(row, row + top_k,
                          [](const Choice& a, const Choice& b) { return a.weight > b.weight; });

@@ -30,8 +30,7 @@ class ForwardDump : public runtime::ForwardObserver {
     bool is_wanted() const noexcept { return hidden_ || !router_folder_.empty(); }
 
     void on_hidden(int layer, std::int64_t first_position, ConstMatrixView hidden) override;
-    void on_router(int layer, std::int64_t first_position, int top_k, std::span<const std::int32_t> experts,
-                   std::span<const float> weights) override;
+    void on_router(const runtime::RouterChoice& choice) override;
 
     // All positions were seen: the files get their names. Error{io}.
     void commit();

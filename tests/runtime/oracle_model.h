@@ -118,11 +118,10 @@ class Recorder : public runtime::ForwardObserver {
         }
     }
 
-    void on_router(int layer, std::int64_t, int, std::span<const std::int32_t> experts,
-                   std::span<const float> weights) override {
-        Choice& choice = choices_[layer];
-        choice.experts.insert(choice.experts.end(), experts.begin(), experts.end());
-        choice.weights.insert(choice.weights.end(), weights.begin(), weights.end());
+    void on_router(const runtime::RouterChoice& made) override {
+        Choice& choice = choices_[made.layer];
+        choice.experts.insert(choice.experts.end(), made.experts.begin(), made.experts.end());
+        choice.weights.insert(choice.weights.end(), made.weights.begin(), made.weights.end());
     }
 
     // By layer, -1 the embedding: [tokens, d_model].
