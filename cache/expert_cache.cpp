@@ -2,6 +2,7 @@
 
 #include "quant/base/error.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace greenroom::cache {
@@ -10,6 +11,7 @@ CacheCounters& CacheCounters::operator+=(const CacheCounters& other) noexcept {
     n_hits += other.n_hits;
     n_late += other.n_late;
     n_misses += other.n_misses;
+    n_filled += other.n_filled;
     n_prefetched += other.n_prefetched;
     n_useful += other.n_useful;
     n_wasted += other.n_wasted;
@@ -27,18 +29,24 @@ ExpertCache::ExpertCache(Policy& policy, Mover& mover, std::byte* memory, const 
       plan_(plan),
       layouts_(experts.begin(), experts.end()),
       entries_(experts.size()),
-      counters_(static_cast<std::size_t>(policy.shape().n_layers)) {
+      counters_(static_cast<std::size_t>(policy.shape().n_layers)),
+      n_ahead_in_(static_cast<std::size_t>(policy.shape().n_layers)) {
     const CacheShape& shape = policy.shape();
     GR_CHECK(static_cast<std::int64_t>(experts.size()) == std::int64_t{shape.n_layers} * shape.n_experts);
-    for (std::size_t i = 0; i < layouts_.size(); ++i)
-        if (!layouts_[i].parts().empty())
-            entries_[i].slot_class = static_cast<std::int8_t>(plan_.class_of(layouts_[i].slot_bytes()));
+    GR_CHECK(shape.n_slots == plan.n_kept());
+    for (std::size_t i = 0; i < layouts_.size(); ++i) {
+        if (layouts_[i].parts().empty()) continue;
+        const int slot_class = plan_.class_of_layer(id_of(i).layer);
+        GR_CHECK(layouts_[i].slot_bytes() <=
+                 plan_.classes()[static_cast<std::size_t>(slot_class)].slot_bytes);
+        entries_[i].slot_class = static_cast<std::int8_t>(slot_class);
+    }
     std::int64_t n_slots = 0;
     for (const SlotClass& c : plan_.classes()) {
         // The last in is the first out: slots are used from the beginning of the arena.
         std::vector<std::int64_t>& free = free_slots_.emplace_back();
-        for (std::int64_t slot = c.n_slots; slot > 0; --slot) free.push_back(slot - 1);
-        n_slots += c.n_slots;
+        for (std::int64_t slot = c.n_slots(); slot > 0; --slot) free.push_back(slot - 1);
+        n_slots += c.n_slots();
     }
     completions_.resize(static_cast<std::size_t>(n_slots) + 1);
 }
@@ -56,21 +64,25 @@ Demand ExpertCache::demand(ExpertId id) {
     Entry& e = entry(id);
     GR_CHECK(!e.is_demanded && e.slot_class >= 0);
     CacheCounters& counters = counters_of(id);
-    if (e.state == State::absent && !begin_read(id, Priority::demanded, nullptr)) return Demand::no_slot;
+    const State found = e.state;
+    if (found == State::absent && !(make_room(id) && begin_read(id, Priority::demanded)))
+        return Demand::no_slot;
     e.is_demanded = true;
     policy_.pin(id);
-    const bool was_prefetched = std::exchange(e.is_prefetched, false);
-    if (was_prefetched) ++counters.n_useful;
-    if (e.state == State::resident) {
-        ++counters.n_hits;
-        return Demand::hit;
+    if (std::exchange(e.is_prefetched, false)) ++counters.n_useful;
+    switch (found) {
+        case State::resident:
+            ++counters.n_hits;
+            return Demand::hit;
+        case State::reading:
+            mover_.promote(e.ticket);
+            count_ahead(id.layer, -1);
+            ++counters.n_late;
+            return Demand::reading;
+        case State::absent:
+            break;
     }
-    if (was_prefetched) {
-        mover_.promote(e.ticket);
-        ++counters.n_late;
-    } else {
-        ++counters.n_misses;
-    }
+    ++counters.n_misses;
     return Demand::reading;
 }
 
@@ -78,69 +90,107 @@ void ExpertCache::release(ExpertId id) {
     Entry& e = entry(id);
     GR_CHECK(e.is_demanded);
     e.is_demanded = false;
+    if (e.state == State::reading) count_ahead(id.layer, 1);
     policy_.unpin(id);
 }
 
+void ExpertCache::release_all(int layer) {
+    for (std::int32_t i = 0; i < policy_.shape().n_experts; ++i)
+        if (entry({layer, i}).is_demanded) release({layer, i});
+}
+
+void ExpertCache::settle(int layer) {
+    const bool all_compete = policy_.scope() == Scope::global;
+    // What is being read ahead may be cancelled, or be demanded next: it is not this time's excess.
+    const std::int64_t n_ahead = all_compete ? n_ahead_ : n_ahead_in_[static_cast<std::size_t>(layer)];
+    for (std::int64_t excess = policy_.n_over(layer) - n_ahead; excess > 0; --excess) {
+        const std::optional<ExpertId> victim = policy_.victim(layer);
+        if (!victim) return;
+        evict(*victim);
+    }
+}
+
 bool ExpertCache::prefetch(ExpertId id) {
-    Entry& e = entry(id);
-    if (e.state != State::absent || e.slot_class < 0) return false;
-    const double worth = policy_.score(id);
-    if (!begin_read(id, Priority::prefetch, &worth)) return false;
-    e.is_prefetched = true;
+    if (!has_slot_to_spare(id) || !begin_read(id, Priority::prefetch)) return false;
+    count_ahead(id.layer, 1);
+    entry(id).is_prefetched = true;
     ++counters_of(id).n_prefetched;
     return true;
 }
 
+bool ExpertCache::fill(ExpertId id) {
+    if (!policy_.has_room(id.layer) || !has_slot_to_spare(id) || !begin_read(id, Priority::prefetch))
+        return false;
+    count_ahead(id.layer, 1);
+    ++counters_of(id).n_filled;
+    return true;
+}
+
 void ExpertCache::cancel_prefetches(int layer) noexcept {
-    if (n_reading_ == 0) return;
-    for (int i = 0; i < policy_.shape().n_experts; ++i) {
+    if (n_ahead_in_[static_cast<std::size_t>(layer)] == 0) return;
+    for (std::int32_t i = 0; i < policy_.shape().n_experts; ++i) {
         const Entry& e = entry({layer, i});
         if (e.state == State::reading && e.is_prefetched) mover_.cancel(e.ticket);
     }
 }
 
-// Gives the expert a slot, making room if need be. worth: if given, only an expert of which the policy thinks
-// no more than that may have to go for it.
-bool ExpertCache::take_slot(ExpertId id, const double* worth) {
-    Entry& e = entry(id);
-    std::vector<std::int64_t>& free = free_slots_[static_cast<std::size_t>(e.slot_class)];
-    if (!policy_.has_room(id.layer)) {
-        const std::optional<ExpertId> victim = policy_.victim(id.layer);
-        if (!victim || (worth != nullptr && policy_.score(*victim) > *worth)) return false;
-        GR_CHECK(entry(*victim).slot_class == e.slot_class);
-        evict(*victim);
-    }
-    GR_CHECK(!free.empty());
-    e.slot = free.back();
-    free.pop_back();
+// Whether the expert can be read ahead, with enough slots left for what a token may demand at once.
+bool ExpertCache::has_slot_to_spare(ExpertId id) const {
+    const Entry& e = entry(id);
+    if (e.state != State::absent || e.slot_class < 0) return false;
+    const auto slot_class = static_cast<std::size_t>(e.slot_class);
+    const std::int64_t reserved =
+        std::min<std::int64_t>(policy_.shape().top_k, plan_.classes()[slot_class].n_spare);
+    return static_cast<std::int64_t>(free_slots_[slot_class].size()) > reserved;
+}
+
+// Sees to it that there is a free slot for the expert.
+bool ExpertCache::make_room(ExpertId id) {
+    if (!free_slots_for(id).empty()) return true;
+    const std::optional<ExpertId> victim = victim_for(id);
+    if (!victim) return false;
+    evict(*victim);
     return true;
 }
 
-bool ExpertCache::begin_read(ExpertId id, Priority priority, const double* worth) {
-    if (!take_slot(id, worth)) return false;
+// Who may go for the expert when all slots are taken: one of its own layer, or what another layer has beyond
+// its quota. There is such a one unless all of them are pinned, since the spare slots belong to no quota.
+std::optional<ExpertId> ExpertCache::victim_for(ExpertId id) {
+    if (policy_.scope() == Scope::global || policy_.n_over(id.layer) >= 0)
+        if (const std::optional<ExpertId> victim = policy_.victim(id.layer)) return victim;
+    if (policy_.scope() == Scope::global) return std::nullopt;
+    const int slot_class = plan_.class_of_layer(id.layer);
+    for (int layer = 0; layer < policy_.shape().n_layers; ++layer)
+        if (plan_.class_of_layer(layer) == slot_class && policy_.n_over(layer) > 0)
+            if (const std::optional<ExpertId> victim = policy_.victim(layer)) return victim;
+    return std::nullopt;
+}
+
+// Into a free slot. False when the mover's queue is full.
+bool ExpertCache::begin_read(ExpertId id, Priority priority) {
     Entry& e = entry(id);
-    policy_.on_load(id);
-    // What is being written to cannot be given to another.
-    policy_.pin(id);
+    std::vector<std::int64_t>& free = free_slots_for(id);
+    GR_CHECK(!free.empty());
+    const SlotLayout& layout = layouts_[index_of(id)];
+    const auto copies = layout.copies_to(memory_ + plan_.slot_offset(e.slot_class, free.back()));
+    const std::optional<Ticket> ticket =
+        mover_.start({.copies = std::span(copies).first(layout.parts().size()),
+                      .priority = priority,
+                      .tag = index_of(id)});
+    if (!ticket) return false;
+    e.ticket = *ticket;
+    e.slot = free.back();
+    free.pop_back();
     e.state = State::reading;
     ++n_reading_;
-    const SlotLayout& layout = layouts_[index_of(id)];
-    const auto copies = layout.copies_to(memory_ + plan_.slot_offset(e.slot_class, e.slot));
-    std::optional<Ticket> ticket;
-    try {
-        ticket = mover_.start({.copies = std::span(copies).first(layout.parts().size()),
-                               .priority = priority,
-                               .tag = index_of(id)});
-    } catch (...) {
-        give_back(id);
-        throw;
-    }
-    if (!ticket) {  // the mover's queue is full
-        give_back(id);
-        return false;
-    }
-    e.ticket = *ticket;
+    policy_.on_load(id);
+    policy_.pin(id);  // what is being written to cannot be given to another
     return true;
+}
+
+void ExpertCache::count_ahead(int layer, int n) noexcept {
+    n_ahead_ += n;
+    n_ahead_in_[static_cast<std::size_t>(layer)] += n;
 }
 
 // Undoes begin_read(): the read is over and its slot holds nothing of use.
@@ -148,7 +198,10 @@ void ExpertCache::give_back(ExpertId id) noexcept {
     Entry& e = entry(id);
     policy_.unpin(id);
     --n_reading_;
-    if (std::exchange(e.is_demanded, false)) policy_.unpin(id);
+    if (std::exchange(e.is_demanded, false))
+        policy_.unpin(id);
+    else
+        count_ahead(id.layer, -1);
     if (std::exchange(e.is_prefetched, false)) ++counters_of(id).n_wasted;
     policy_.on_evict(id);
     free_slots_[static_cast<std::size_t>(e.slot_class)].push_back(e.slot);
@@ -194,7 +247,10 @@ std::size_t ExpertCache::take_in(std::span<ExpertId> arrived, std::chrono::micro
             e.state = State::resident;
             for (const SlotPart& part : layouts_[completion.tag].parts())
                 counters_of(id).n_bytes_read += part.range.bytes;
-            if (e.is_demanded) arrived[n_arrived++] = id;
+            if (e.is_demanded)
+                arrived[n_arrived++] = id;
+            else
+                count_ahead(id.layer, -1);
             continue;
         }
         const bool was_demanded = e.is_demanded;

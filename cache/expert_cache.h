@@ -8,21 +8,24 @@
 //
 //     cache.on_request(request);
 //     for (id : called) cache.demand(id);            // hits are pinned, misses are being read
-//     while (something is left) { compute residents; cache.wait(arrived, timeout); cache.release(done); }
+//     while (something is left) { compute residents; cache.take_in(arrived, timeout); }
+//     cache.settle(layer); cache.release_all(layer); cache.settle(layer);
 //
-// An expert that is demanded stays where it is until it is released. A demand that finds every slot in use is
-// refused; release some and demand again. Prefetches fill slots that nobody uses, or those that the policy
-// would give away first; they wait for every demanded read and can be cancelled.
+// An expert that is demanded stays where it is until it is released. What is read goes to a spare slot if
+// there is one (SlotPlan), so that it need not be decided yet who goes for it; settle() decides, when the
+// layer is done, and makes the slots spare again. A demand that finds every slot in use is refused; release
+// some and demand again. Experts are read ahead into spare slots only: who is there is worth more than a
+// guess. Reads ahead wait for every demanded read and can be cancelled.
 //
-// One thread, the scheduler's. Nothing is allocated after construction, but for the message of a failed read.
+// One thread at a time. Nothing is allocated after construction, but for the message of a failed read.
 // policy, mover and memory must outlive it; the mover's completions are all ours. Destroy the mover first
 // where reads may still be under way.
 
 #include "cache/expert_id.h"
 #include "cache/mover.h"
 #include "cache/policy.h"
-#include "cache/slot_classes.h"
 #include "cache/slot_layout.h"
+#include "cache/slot_plan.h"
 
 #include <chrono>
 #include <cstddef>
@@ -36,8 +39,9 @@ namespace greenroom::cache {
 // Counted from the beginning; all are cheap and always on.
 struct CacheCounters {
     std::int64_t n_hits = 0;        // demanded, and there
-    std::int64_t n_late = 0;        // demanded while a prefetch of it was under way
+    std::int64_t n_late = 0;        // demanded while it was being read ahead
     std::int64_t n_misses = 0;      // demanded, and neither
+    std::int64_t n_filled = 0;      // slots that nobody had used, filled before anyone asked
     std::int64_t n_prefetched = 0;  // prefetches begun
     std::int64_t n_useful = 0;      // of these, demanded before they were evicted
     std::int64_t n_wasted = 0;      // of these, cancelled, failed or evicted without having been demanded
@@ -58,8 +62,7 @@ class ExpertCache {
   public:
     // experts: a layout for each expert of the policy's shape, by layer and index; one without parts is an
     // expert that the layer does not have. memory: plan.total_bytes(), at a multiple of the mover's
-    // alignment. Experts that compete for a slot must be of one slot class, with as many slots as the policy
-    // gives out: in the layer scope the experts of a layer, in the global scope all.
+    // alignment. plan: made for these layouts and the policy's scope; the policy has plan.n_kept() slots.
     ExpertCache(Policy& policy, Mover& mover, std::byte* memory, const SlotPlan& plan,
                 std::span<const SlotLayout> experts);
 
@@ -69,11 +72,20 @@ class ExpertCache {
 
     // Wants an expert now. Not refused, it is pinned until release(). At most once before that.
     Demand demand(ExpertId id);
+    bool is_demanded(ExpertId id) const { return entry(id).is_demanded; }
     void release(ExpertId id);
+    void release_all(int layer);
 
-    // Begins to read an expert that is neither there nor on its way, if a slot can be had without evicting
-    // one that the policy values more. False when nothing was begun.
+    // The layer is done for now: gives back the slots that it uses beyond its quota, those of the experts
+    // that the policy values least. Not those of experts that are pinned or still being read.
+    void settle(int layer);
+
+    // Begins to read an expert that is neither there nor on its way, if there are spare slots that no demand
+    // of a token will need. False when nothing was begun.
     bool prefetch(ExpertId id);
+
+    // The same to fill the layer's quota, as long as it is not full.
+    bool fill(ExpertId id);
 
     // Gives up the prefetches of a layer that have not been demanded: its turn is over.
     void cancel_prefetches(int layer) noexcept;
@@ -88,8 +100,10 @@ class ExpertCache {
     // The bytes of part `part` (see SlotLayout) of an expert that is resident.
     const std::byte* part(ExpertId id, std::size_t part) const;
 
+    bool is_absent(ExpertId id) const { return entry(id).state == State::absent; }
     std::int64_t n_resident() const noexcept { return n_resident_; }
     std::int64_t n_reading() const noexcept { return n_reading_; }
+    std::int64_t n_ahead() const noexcept { return n_ahead_; }  // of them, not demanded
     const CacheCounters& counters(int layer) const { return counters_[static_cast<std::size_t>(layer)]; }
     CacheCounters total() const noexcept;
 
@@ -111,8 +125,14 @@ class ExpertCache {
     const Entry& entry(ExpertId id) const { return entries_[index_of(id)]; }
     CacheCounters& counters_of(ExpertId id) { return counters_[static_cast<std::size_t>(id.layer)]; }
 
-    bool take_slot(ExpertId id, const double* worth);
-    bool begin_read(ExpertId id, Priority priority, const double* worth);
+    std::vector<std::int64_t>& free_slots_for(ExpertId id) {
+        return free_slots_[static_cast<std::size_t>(entry(id).slot_class)];
+    }
+    bool has_slot_to_spare(ExpertId id) const;
+    bool make_room(ExpertId id);
+    std::optional<ExpertId> victim_for(ExpertId id);
+    bool begin_read(ExpertId id, Priority priority);
+    void count_ahead(int layer, int n) noexcept;
     void give_back(ExpertId id) noexcept;
     void evict(ExpertId id);
 
@@ -124,9 +144,11 @@ class ExpertCache {
     std::vector<Entry> entries_;                         // by layer and index, as layouts_
     std::vector<std::vector<std::int64_t>> free_slots_;  // by class
     std::vector<CacheCounters> counters_;                // by layer
+    std::vector<std::int64_t> n_ahead_in_;               // by layer
     std::vector<Completion> completions_;
     std::int64_t n_resident_ = 0;
     std::int64_t n_reading_ = 0;
+    std::int64_t n_ahead_ = 0;
 };
 
 }  // namespace greenroom::cache

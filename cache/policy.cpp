@@ -16,9 +16,6 @@ Policy::Policy(const CacheShape& shape, Scope scope) : shape_(shape), scope_(sco
     scores_.resize(static_cast<std::size_t>(n));
     last_use_.resize(static_cast<std::size_t>(n));
     layers_.resize(static_cast<std::size_t>(shape.n_layers));
-    const std::int64_t left_over = shape.n_slots % shape.n_layers;
-    for (std::int64_t i = 0; i < shape.n_layers; ++i)
-        layers_[static_cast<std::size_t>(i)].quota = shape.n_slots / shape.n_layers + (i < left_over ? 1 : 0);
 }
 
 std::size_t Policy::index_of(ExpertId id) const {
@@ -42,7 +39,7 @@ void Policy::on_prediction(const Prediction& prediction) { update(prediction); }
 
 void Policy::on_load(ExpertId id) {
     Slot& slot = slots_[index_of(id)];
-    GR_CHECK(!slot.resident && has_room(id.layer));
+    GR_CHECK(!slot.resident);
     slot.resident = true;
     LayerBooks& layer = layers_[static_cast<std::size_t>(id.layer)];
     ++layer.n_resident;
@@ -73,12 +70,6 @@ void Policy::unpin(ExpertId id) {
     GR_CHECK(slot.n_pins > 0);
     --slot.n_pins;
     layers_[static_cast<std::size_t>(id.layer)].is_current = false;
-}
-
-bool Policy::has_room(int layer) const {
-    if (scope_ == Scope::global) return n_resident_ < shape_.n_slots;
-    const LayerBooks& books = layers_.at(static_cast<std::size_t>(layer));
-    return books.n_resident < books.quota;
 }
 
 bool Policy::is_evictable(ExpertId id) const {

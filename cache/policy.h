@@ -40,12 +40,15 @@ enum class Scope { layer, global };
 std::string_view scope_name(Scope scope) noexcept;
 
 struct CacheShape {
-    int n_layers = 0;   // MoE layers
-    int n_experts = 0;  // per layer; the most where layers differ
-    int top_k = 0;      // experts of a request, at most
-    // Slots of the tier. In the layer scope every layer gets the same quota and the first ones get what is
-    // left over.
-    std::int64_t n_slots = 0;
+    int n_layers = 0;          // MoE layers
+    int n_experts = 0;         // per layer; the most where layers differ
+    int top_k = 0;             // experts of a request, at most
+    std::int64_t n_slots = 0;  // of the tier
+
+    // A layer's share of them in the layer scope: the first ones get what is left over.
+    std::int64_t quota(int layer) const noexcept {
+        return n_slots / n_layers + (layer < n_slots % n_layers ? 1 : 0);
+    }
 };
 
 // What the router of a layer chose for one token.
@@ -82,7 +85,8 @@ class Policy {
     // Guards the predicted experts from eviction as far as the policy makes use of it. A hint only.
     void on_prediction(const Prediction& prediction);
 
-    // The expert got a slot; it was not resident, and there is room.
+    // The expert got a slot; it was not resident. There may be more than the policy has slots for, while
+    // they are in use (see n_over).
     void on_load(ExpertId id);
 
     // The expert lost its slot; it was resident and not pinned.
@@ -97,7 +101,17 @@ class Policy {
     std::int64_t n_resident() const noexcept { return n_resident_; }
 
     // Whether an expert of this layer can be loaded with no eviction.
-    bool has_room(int layer) const;
+    bool has_room(int layer) const { return n_over(layer) < 0; }
+
+    // How many of those that compete with this layer's experts, its own included, are resident beyond the
+    // slots that there are for them; below zero: how many could be added.
+    std::int64_t n_over(int layer) const {
+        return scope_ == Scope::global ? n_resident_ - shape_.n_slots
+                                       : n_resident_in(layer) - shape_.quota(layer);
+    }
+    std::int64_t n_resident_in(int layer) const {
+        return layers_[static_cast<std::size_t>(layer)].n_resident;
+    }
 
     // The expert that the tier would miss least, among those that may make room for one of `layer`; none when
     // all of them are pinned. Changes nothing the caller can see: tell on_evict() when it was done.
@@ -127,7 +141,6 @@ class Policy {
         std::uint16_t n_pins = 0;
     };
     struct LayerBooks {
-        std::int64_t quota = 0;
         std::int64_t n_resident = 0;
         // The victim if one of this layer must go; -1: none may; only while `is_current`.
         std::int32_t victim = -1;

@@ -23,28 +23,35 @@ using std::chrono::microseconds;
 
 constexpr int kLayers = 2;
 constexpr int kExperts = 6;
-constexpr std::int64_t kSlotsPerLayer = 3;
+constexpr int kTopK = 2;
+constexpr std::int64_t kQuota = 3;  // of each layer
+constexpr std::int64_t kSpare = 2;
+constexpr std::int64_t kSlots = kLayers * kQuota + kSpare;
 constexpr std::int64_t kAlignment = 64;
 
 class ExpertCacheTest : public testing::Test {
   protected:
     ExpertCacheTest() {
         // Three matrices of 100 bytes each, at odd places of the file.
-        std::vector<std::int64_t> sizes;
+        std::int64_t slot_bytes = 0;
         for (std::int64_t i = 0; i < kLayers * kExperts; ++i) {
             std::array<ByteRange, 3> ranges;
             for (std::int64_t m = 0; m < 3; ++m)
                 ranges[static_cast<std::size_t>(m)] = {0, m * 100'000 + i * 100, 100};
             layouts_.emplace_back(ranges, kAlignment);
-            sizes.push_back(layouts_.back().slot_bytes());
+            slot_bytes = std::max(slot_bytes, layouts_.back().slot_bytes());
         }
-        plan_ = std::make_unique<SlotPlan>(sizes, 1 << 20, kSlotsPerLayer, 1.0);
+        plan_ = std::make_unique<SlotPlan>(std::vector<std::int64_t>(kLayers, slot_bytes),
+                                           SlotPlanOptions{.n_experts = kExperts,
+                                                           .top_k = kTopK,
+                                                           .n_spare = kSpare,
+                                                           .budget_bytes = kSlots * slot_bytes});
         memory_.resize(static_cast<std::size_t>(plan_->total_bytes() + kAlignment));
         void* at = memory_.data();
         std::size_t space = memory_.size();
         std::byte* slots = static_cast<std::byte*>(
             std::align(kAlignment, static_cast<std::size_t>(plan_->total_bytes()), at, space));
-        policy_ = make_policy("decay", {kLayers, kExperts, 2, kLayers * kSlotsPerLayer}, Scope::layer);
+        policy_ = make_policy("decay", {kLayers, kExperts, kTopK, plan_->n_kept()}, Scope::layer);
         cache_ = std::make_unique<ExpertCache>(*policy_, mover_, slots, *plan_, layouts_);
         // Each byte of the file says whose it is.
         mover_.fill = [](const Copy& copy) {
@@ -64,7 +71,9 @@ class ExpertCacheTest : public testing::Test {
         mover_.finish_all();
         take_in();
         expect_bytes(id);
+        cache_->settle(id.layer);
         cache_->release(id);
+        cache_->settle(id.layer);
     }
 
     std::vector<ExpertId> take_in(microseconds timeout = microseconds(0)) {
@@ -112,23 +121,44 @@ TEST_F(ExpertCacheTest, WhatThePolicyValuesLeastMakesRoom) {
     use({0, 3});
     EXPECT_TRUE(cache_->is_resident({0, 0}));
     EXPECT_FALSE(cache_->is_resident({0, 1}));
-    EXPECT_EQ(cache_->n_resident(), kSlotsPerLayer);
+    EXPECT_EQ(cache_->n_resident(), kQuota);
+}
+
+TEST_F(ExpertCacheTest, ALayerMayUseMoreThanItsQuotaUntilItIsSettled) {
+    request(0, {0, 1, 2, 3, 4});
+    for (const int index : {0, 1, 2, 3, 4}) EXPECT_EQ(cache_->demand({0, index}), Demand::reading);
+    mover_.finish_all();
+    EXPECT_EQ(take_in().size(), 5U);
+    cache_->settle(0);
+    EXPECT_EQ(cache_->n_resident(), 5) << "all are in use";
+    cache_->release({0, 1});
+    cache_->release({0, 4});
+    cache_->settle(0);
+    EXPECT_EQ(cache_->n_resident(), kQuota);
+    for (const int index : {0, 2, 3}) expect_bytes({0, index});
+    cache_->release_all(0);
+    for (const int index : {0, 2, 3}) EXPECT_FALSE(cache_->is_demanded({0, index}));
+    EXPECT_TRUE(cache_->is_resident({0, 3}));
 }
 
 TEST_F(ExpertCacheTest, WhatIsInUseStaysAndADemandForMoreIsRefused) {
-    request(0, {0, 1, 2});
-    for (const int index : {0, 1, 2}) EXPECT_EQ(cache_->demand({0, index}), Demand::reading);
-    EXPECT_EQ(cache_->demand({0, 3}), Demand::no_slot) << "all are being read";
+    request(0, {0, 1, 2, 3, 4, 5});
+    for (const int index : {0, 1, 2, 3, 4, 5}) EXPECT_EQ(cache_->demand({0, index}), Demand::reading);
+    for (const int index : {0, 1}) EXPECT_EQ(cache_->demand({1, index}), Demand::reading);
+    EXPECT_EQ(cache_->demand({1, 3}), Demand::no_slot) << "all are being read";
     mover_.finish_all();
-    EXPECT_EQ(take_in().size(), 3U);
-    EXPECT_EQ(cache_->demand({0, 3}), Demand::no_slot) << "all are in use";
-    EXPECT_EQ(cache_->demand({1, 3}), Demand::reading) << "another layer has slots of its own";
+    EXPECT_EQ(take_in().size(), 8U);
+    EXPECT_EQ(cache_->demand({1, 3}), Demand::no_slot) << "all are in use";
     cache_->release({0, 1});
-    EXPECT_EQ(cache_->demand({0, 3}), Demand::reading);
+    EXPECT_EQ(cache_->demand({1, 3}), Demand::reading) << "layer 0 has more than its quota";
     EXPECT_FALSE(cache_->is_resident({0, 1}));
+    EXPECT_EQ(cache_->demand({1, 4}), Demand::no_slot);
+    cache_->release({1, 0});
+    EXPECT_EQ(cache_->demand({1, 4}), Demand::reading) << "of its own";
     mover_.finish_all();
     take_in();
-    for (const int index : {0, 2, 3}) expect_bytes({0, index});
+    for (const int index : {0, 2, 3, 4, 5}) expect_bytes({0, index});
+    for (const int index : {1, 3, 4}) expect_bytes({1, index});
 }
 
 TEST_F(ExpertCacheTest, PrefetchedExpertIsAHitLater) {
@@ -154,21 +184,51 @@ TEST_F(ExpertCacheTest, DemandForWhatIsBeingReadAheadIsPromoted) {
     EXPECT_EQ(cache_->total().n_misses, 0);
 }
 
-TEST_F(ExpertCacheTest, PrefetchDoesNotEvictWhatIsWorthMore) {
+TEST_F(ExpertCacheTest, ReadingAheadEvictsNobodyAndLeavesRoomForAToken) {
+    for (const int layer : {0, 1})
+        for (const int index : {0, 1, 2}) use({layer, index});
+    EXPECT_FALSE(cache_->prefetch({0, 5})) << "the spare slots are for demands";
+    EXPECT_FALSE(cache_->fill({0, 5}));
+    EXPECT_EQ(cache_->n_resident(), kLayers * kQuota);
+}
+
+TEST_F(ExpertCacheTest, FillingEndsAtTheQuota) {
+    for (const int index : {0, 1, 2}) EXPECT_TRUE(cache_->fill({0, index}));
+    EXPECT_FALSE(cache_->fill({0, 3}));
+    EXPECT_TRUE(cache_->prefetch({0, 3}));
+    EXPECT_EQ(cache_->n_ahead(), 4);
+    mover_.finish_all();
+    take_in();
+    EXPECT_EQ(cache_->n_ahead(), 0);
+    cache_->settle(0);
+    EXPECT_EQ(cache_->n_resident(), kQuota);
+    EXPECT_EQ(cache_->total().n_filled, 3);
+    EXPECT_EQ(cache_->total().n_prefetched, 1);
+}
+
+TEST_F(ExpertCacheTest, SettlingLeavesWhatIsBeingReadAheadOutOfTheCount) {
     for (const int index : {0, 1, 2}) use({0, index});
-    EXPECT_FALSE(cache_->prefetch({0, 5})) << "never called, and all slots hold experts that were";
-    EXPECT_EQ(cache_->n_resident(), 3);
+    ASSERT_TRUE(cache_->prefetch({0, 3}));
+    cache_->settle(0);
+    EXPECT_EQ(cache_->n_resident(), kQuota) << "nobody goes for a guess";
+    cache_->cancel_prefetches(0);
+    mover_.finish_all();
+    take_in();
+    EXPECT_EQ(cache_->n_resident(), kQuota);
 }
 
 TEST_F(ExpertCacheTest, CancelledPrefetchLeavesItsSlotToOthers) {
-    for (const int index : {0, 1, 2}) ASSERT_TRUE(cache_->prefetch({0, index}));
+    for (const int index : {0, 1, 2, 3}) ASSERT_TRUE(cache_->prefetch({0, index}));
+    for (const int index : {0, 1}) ASSERT_TRUE(cache_->prefetch({1, index}));
+    EXPECT_FALSE(cache_->prefetch({1, 2}));
     EXPECT_EQ(cache_->demand({0, 0}), Demand::reading);
+    for (const int index : {4, 5}) EXPECT_EQ(cache_->demand({0, index}), Demand::reading);
     cache_->cancel_prefetches(0);
-    EXPECT_EQ(cache_->demand({0, 3}), Demand::no_slot) << "a cancelled read may still write";
+    EXPECT_EQ(cache_->demand({1, 3}), Demand::no_slot) << "a cancelled read may still write";
     mover_.finish_all();
-    EXPECT_EQ(take_in(), (std::vector<ExpertId>{{0, 0}}));
-    EXPECT_EQ(cache_->demand({0, 3}), Demand::reading);
-    EXPECT_EQ(cache_->total().n_wasted, 2);
+    EXPECT_EQ(take_in(), (std::vector<ExpertId>{{0, 0}, {0, 4}, {0, 5}}));
+    EXPECT_EQ(cache_->demand({1, 3}), Demand::reading);
+    EXPECT_EQ(cache_->total().n_wasted, 3);
 }
 
 TEST_F(ExpertCacheTest, ADemandThatFollowsTheCancellationIsReadAgain) {
@@ -225,7 +285,7 @@ TEST_F(ExpertCacheTest, AnyOrderOfEventsKeepsTheBooksRight) {
     std::array<ExpertId, 16> arrived;
     for (int i = 0; i < 20'000; ++i) {
         const ExpertId id{pick(kLayers), pick(kExperts)};
-        switch (pick(7)) {
+        switch (pick(9)) {
             case 0:
             case 1:
                 if (in_use.contains({id.layer, id.index})) break;
@@ -237,6 +297,12 @@ TEST_F(ExpertCacheTest, AnyOrderOfEventsKeepsTheBooksRight) {
                 break;
             case 3:
                 cache_->cancel_prefetches(id.layer);
+                break;
+            case 6:
+                cache_->fill(id);
+                break;
+            case 7:
+                cache_->settle(id.layer);
                 break;
             case 4:
                 if (!mover_.under_way().empty()) mover_.finish_one();
@@ -266,7 +332,7 @@ TEST_F(ExpertCacheTest, AnyOrderOfEventsKeepsTheBooksRight) {
                     used = in_use.erase(used);
                 }
         }
-        ASSERT_LE(cache_->n_resident() + cache_->n_reading(), kLayers * kSlotsPerLayer);
+        ASSERT_LE(cache_->n_resident() + cache_->n_reading(), kSlots);
     }
     mover_.finish_all();
     while (cache_->n_reading() > 0) {
@@ -274,6 +340,12 @@ TEST_F(ExpertCacheTest, AnyOrderOfEventsKeepsTheBooksRight) {
         cache_->take_in(arrived, microseconds(0));
     }
     for (const auto& [layer, index] : in_use) expect_bytes({layer, index});
+    for (int layer = 0; layer < kLayers; ++layer) {
+        cache_->release_all(layer);
+        cache_->settle(layer);
+        EXPECT_LE(policy_->n_over(layer), 0);
+    }
+    EXPECT_EQ(cache_->n_ahead(), 0);
 }
 
 TEST_F(ExpertCacheTest, HitsAllocateNothing) {
