@@ -136,9 +136,8 @@ void ExpertCache::cancel_prefetches(int layer) noexcept {
 
 // Whether the expert can be read ahead, with enough slots left for what a token may demand at once.
 bool ExpertCache::has_slot_to_spare(ExpertId id) const {
-    const Entry& e = entry(id);
-    if (e.state != State::absent || e.slot_class < 0) return false;
-    const auto slot_class = static_cast<std::size_t>(e.slot_class);
+    if (!is_absent(id)) return false;
+    const auto slot_class = static_cast<std::size_t>(entry(id).slot_class);
     const std::int64_t reserved =
         std::min<std::int64_t>(policy_.shape().top_k, plan_.classes()[slot_class].n_spare);
     return static_cast<std::int64_t>(free_slots_[slot_class].size()) > reserved;

@@ -100,10 +100,17 @@ class ExpertCache {
     // The bytes of part `part` (see SlotLayout) of an expert that is resident.
     const std::byte* part(ExpertId id, std::size_t part) const;
 
-    bool is_absent(ExpertId id) const { return entry(id).state == State::absent; }
+    // Neither there nor on its way, though the layer has it.
+    bool is_absent(ExpertId id) const {
+        return entry(id).state == State::absent && entry(id).slot_class >= 0;
+    }
     std::int64_t n_resident() const noexcept { return n_resident_; }
     std::int64_t n_reading() const noexcept { return n_reading_; }
     std::int64_t n_ahead() const noexcept { return n_ahead_; }  // of them, not demanded
+    // For hits that the caller need not demand, because all experts are resident.
+    void count_hits(int layer, std::int64_t n) noexcept {
+        counters_[static_cast<std::size_t>(layer)].n_hits += n;
+    }
     const CacheCounters& counters(int layer) const { return counters_[static_cast<std::size_t>(layer)]; }
     CacheCounters total() const noexcept;
 

@@ -24,32 +24,42 @@ void for_each_tile(ThreadTeam& team, std::size_t n_tasks, std::int64_t n_rows, B
                       });
 }
 
-// The rows of x for products with the matrix of each task: in 8 bits too, if one of the products uses that.
-TileVectors prepare(ThreadTeam& team, const ActivationBuffer& buffer, ConstMatrixView x,
-                    std::span<const ExpertTask> tasks,
-                    std::initializer_list<TensorView ExpertTask::*> matrices) {
-    TileVectors vectors{x, {}};
+// Whether one of these products is in integers.
+bool any_in_integers(const ActivationBuffer& buffer, std::span<const ExpertTask> tasks,
+                     std::initializer_list<TensorView ExpertTask::*> matrices) {
     const Kernels& k = kernels();
-    const bool any = std::any_of(tasks.begin(), tasks.end(), [&](const ExpertTask& task) {
+    return std::any_of(tasks.begin(), tasks.end(), [&](const ExpertTask& task) {
         return std::any_of(matrices.begin(), matrices.end(), [&](TensorView ExpertTask::*matrix) {
             return choose_quant_dot(k, (task.*matrix).type, buffer) != nullptr;
         });
     });
-    if (any) {
-        vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
-        quantize_rows(team, vectors.quantized, x);
-    }
-    return vectors;
+}
+
+// The tasks' rows of x; the others may be another call's.
+void quantize_calls(ThreadTeam& team, const ActivationRows& rows, ConstMatrixView x,
+                    std::span<const ExpertTask> tasks) {
+    const Kernels& k = kernels();
+    team.parallel_for(static_cast<std::int64_t>(tasks.size()), 1,
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t i = first; i < last; ++i)
+                              for (const std::int32_t call : tasks[static_cast<std::size_t>(i)].calls)
+                                  k.quantize_row(rows.row(call), x.row(call), x.n_cols);
+                      });
 }
 
 }  // namespace
 
 void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView results,
                  MatrixView hidden, ConstMatrixView x, int top_k, Glu glu,
-                 std::span<const float> input_factors, std::span<const ExpertTask> tasks) {
+                 std::span<const float> input_factors, std::span<const ExpertTask> tasks,
+                 TokenRows token_rows) {
     assert(scratch.floats_per_thread() >= std::max(2 * tile_floats(x.n_cols), tile_floats(hidden.n_cols)));
     const Kernels& k = kernels();
-    const TileVectors tokens = prepare(team, buffer, x, tasks, {&ExpertTask::gate, &ExpertTask::up});
+    TileVectors tokens{x, {}};
+    if (any_in_integers(buffer, tasks, {&ExpertTask::gate, &ExpertTask::up})) {
+        tokens.quantized = buffer.rows(x.n_rows, x.n_cols);
+        if (token_rows == TokenRows::quantize) quantize_rows(team, tokens.quantized, x);
+    }
     const auto gate_and_up = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
         float* memory = scratch.of(thread);
@@ -76,8 +86,11 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
     };
     for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
 
-    // The tokens in 8 bits make room for the hidden rows.
-    const TileVectors rows = prepare(team, buffer, hidden, tasks, {&ExpertTask::down});
+    TileVectors rows{hidden, {}};
+    if (any_in_integers(buffer, tasks, {&ExpertTask::down})) {
+        rows.quantized = buffer.rows(hidden.n_rows, hidden.n_cols, x.n_rows * activation_blocks(x.n_cols));
+        quantize_calls(team, rows.quantized, hidden, tasks);
+    }
     const auto down = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
         const RowTile tile(k, choose_quant_dot(k, task.down.type, buffer), task.down, first, last,

@@ -37,10 +37,21 @@ struct ExpertTask {
 // rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and tile_floats(d_ff) per thread.
 // Products are those of matmul.h. With a buffer that is not empty the tokens are quantized once for all
 // experts and the hidden rows once before the last product: it holds n_tokens · activation_blocks(d_model)
-// and n_tokens · top_k · activation_blocks(d_ff), whichever is more.
+// and n_tokens · top_k · activation_blocks(d_ff) blocks, expert_activation_blocks() in all.
+//
+// A layer's experts may be run in several calls. `tokens` says whether the buffer still holds those of x from
+// the call before.
+enum class TokenRows { quantize, as_before };
+
 void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView results,
                  MatrixView hidden, ConstMatrixView x, int top_k, Glu glu,
-                 std::span<const float> input_factors, std::span<const ExpertTask> tasks);
+                 std::span<const float> input_factors, std::span<const ExpertTask> tasks,
+                 TokenRows tokens = TokenRows::quantize);
+
+inline std::int64_t expert_activation_blocks(std::int64_t n_tokens, std::int64_t d_model, std::int64_t top_k,
+                                             std::int64_t d_ff) noexcept {
+    return n_tokens * (activation_blocks(d_model) + top_k * activation_blocks(d_ff));
+}
 
 // out[t] += Σ_k weights[t · top_k + k] · results[t · top_k + k], k rising; without weights (empty) the plain
 // sum.

@@ -50,12 +50,13 @@ class ActivationBuffer {
 
     bool empty() const noexcept { return n_blocks_ == 0; }
 
-    // Rows for n_rows · activation_blocks(n_values) blocks; what earlier rows held is lost.
-    ActivationRows rows(std::int64_t n_rows, std::int64_t n_values) const noexcept {
+    // Rows for n_rows · activation_blocks(n_values) blocks from block `first` on; what earlier rows held
+    // there is lost.
+    ActivationRows rows(std::int64_t n_rows, std::int64_t n_values, std::int64_t first = 0) const noexcept {
         const std::int64_t stride = activation_blocks(n_values);
-        assert(n_rows * stride <= n_blocks_);
+        assert(first + n_rows * stride <= n_blocks_);
         static_cast<void>(n_rows);
-        return {reinterpret_cast<ActivationBlock*>(buffer_.data()), stride};
+        return {reinterpret_cast<ActivationBlock*>(buffer_.data()) + first, stride};
     }
 
   private:

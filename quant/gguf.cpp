@@ -155,6 +155,9 @@ class GgufParser {
         parse_tensors(n_tensors, part);
     }
 
+    // What parse() has read: all that the views of keys, strings, arrays and names look at.
+    std::size_t metadata_bytes() const noexcept { return static_cast<std::size_t>(offset()); }
+
     // The value of an unsigned key of this part's metadata.
     std::optional<std::uint64_t> uint_key(std::string_view key) const {
         for (const GgufEntry& entry : entries_)
@@ -413,6 +416,14 @@ Gguf Gguf::parse(const std::byte* data, std::size_t size, const std::string& nam
     return gguf;
 }
 
+void Gguf::read(const GgufTensor& tensor, std::span<std::byte> to) const {
+    GR_CHECK(static_cast<std::int64_t>(to.size()) == tensor.view.bytes());
+    if (files_.empty())  // an image in memory
+        std::copy_n(tensor.view.data, to.size(), to.data());
+    else
+        files_[tensor.part].read(tensor.file_offset, to);
+}
+
 Gguf Gguf::open(const std::string& path, SplitParts parts) {
     Gguf gguf;
     const auto add_part = [&gguf](const std::string& part_name) {
@@ -421,6 +432,7 @@ Gguf Gguf::open(const std::string& path, SplitParts parts) {
         gguf.file_bytes_ += gguf.files_.back().size();
         GgufParser parser(gguf, gguf.files_.back().data(), gguf.files_.back().size(), part_name);
         parser.parse(gguf.files_.size() - 1);
+        gguf.files_.back().own_first(parser.metadata_bytes());
         return parser;
     };
 

@@ -4,8 +4,9 @@
 //
 // Gguf::open() maps the file (and the other parts of a split one), checks every count, length, offset and
 // product before it is used, and from then on only hands out views into the mapping: keys, strings, arrays
-// and tensors are not copied. Everything returned lives as long as the Gguf. After open() all members are
-// const and may be called by any thread.
+// and tensors are not copied. Everything returned lives as long as the Gguf. The pages of the metadata are
+// the process's own by then, so that nothing that happens to the file concerns them; those of the tensors are
+// the file's (see MappedFile). After open() all members are const and may be called by any thread.
 //
 // Errors: Error{bad_input} for a malformed file, {unsupported} for a version or type that this reader does
 // not know, {io} when the system refuses. The message names file, field, found, expected.
@@ -17,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -127,6 +129,9 @@ class Gguf {
 
     const GgufValue* find(std::string_view key) const noexcept;           // nullptr: no such key
     const GgufTensor* find_tensor(std::string_view name) const noexcept;  // nullptr: no such tensor
+
+    // Copies all bytes of a tensor, not through the mapping. Error{io}.
+    void read(const GgufTensor& tensor, std::span<std::byte> to) const;
 
     // Typed look-ups: empty when the key is missing, Error{bad_input} when it holds another type.
     std::optional<std::uint64_t> find_uint(std::string_view key) const;

@@ -4,30 +4,84 @@
 #include "cpu/parallel.h"
 #include "quant/base/error.h"
 #include "runtime/arch/registry.h"
+#include "runtime/memory_plan.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace greenroom::runtime {
+namespace {
 
-std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
+// What the program takes after the memory has been shared out: stacks, queues, the text.
+constexpr std::int64_t kProgramGrowth = 12 << 20;
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::open(const std::string& path, int n_threads) {
     quant::Gguf file = quant::Gguf::open(path);
     if (file.tensors().empty())
         fail(ErrorKind::bad_input,
              "{}: holds no tensors: a vocabulary, not a model. `tokenize` and `inspect` work on it", path);
-    return std::unique_ptr<Engine>(new Engine(std::move(file), options));
+    return std::unique_ptr<Engine>(new Engine(std::move(file), n_threads));
 }
 
-Engine::Engine(quant::Gguf file, const EngineOptions& options)
+std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
+    std::unique_ptr<Engine> engine = open(path, options.n_threads);
+    LoadOptions load = options.load;
+    if (!load.progress) load.progress = options.progress;
+    engine->load_weights(load);
+    return engine;
+}
+
+Engine::Engine(quant::Gguf file, int n_threads)
     : file_(std::move(file)),
       spec_(read_model_spec(file_)),
       weights_(bind_weights(file_, spec_)),
       tokenizer_(text::Tokenizer::load(file_)),
-      threads_(std::make_unique<cpu::ThreadTeam>(options.n_threads)) {
+      threads_(std::make_unique<cpu::ThreadTeam>(n_threads)) {
     cpu::kernels();  // an impossible GREENROOM_ISA is an error here, not in the middle of an answer
-    if (options.progress) options.progress("mapping", 1, 1);
 }
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+    // Before the memory that it writes to.
+    reader_.reset();
+}
+
+void Engine::load_weights(const LoadOptions& options) {
+    GR_CHECK(reader_ == nullptr);
+    const SessionPlan session = plan_session(spec_, file_.path(), options.session, n_threads());
+    reader_ = std::make_unique<cache::SsdReader>(file_.part_paths());
+    resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
+    layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
+
+    MemoryNeeds needs;
+    needs.program = resident_set_bytes() + kProgramGrowth;
+    needs.resident = resident_->bytes();
+    needs.sessions = options.n_sessions * session.memory.total();
+    if (layouts_->n_layers() > 0) {
+        const cache::SlotPlanOptions plan = layouts_->plan_options(options.experts.scope, 0);
+        needs.least_experts = cache::SlotPlan::least_bytes(layouts_->layer_slot_bytes(), plan);
+        needs.most_experts = cache::SlotPlan::most_bytes(layouts_->layer_slot_bytes(), plan);
+    }
+    if (options.max_expert_bytes > 0)
+        needs.most_experts = std::clamp(options.max_expert_bytes, needs.least_experts,
+                                        std::max(needs.least_experts, needs.most_experts));
+    budget_ = share_out_memory(file_.path(), needs, options.ram_bytes, available_memory_bytes());
+    session_bytes_left_ = budget_.sessions;
+
+    resident_->load(*reader_, weights_, options.progress);
+    if (layouts_->n_layers() > 0)
+        experts_ = std::make_unique<RamTier>(*layouts_, weights_, *reader_, options.experts, budget_.experts);
+}
+
+Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) const {
+    const std::int64_t bytes = plan.memory.total();
+    std::int64_t left = session_bytes_left_;
+    do {
+        check_plan(plan.memory, plan.layout, left);
+    } while (!session_bytes_left_.compare_exchange_weak(left, left - bytes));
+    return {session_bytes_left_, bytes};
+}
 
 int Engine::n_threads() const noexcept { return threads_->size(); }
 

@@ -1,19 +1,32 @@
 #pragma once
 
-// Engine: a loaded model, ready to answer. Holds the mapped file, what it means (ModelSpec, Weights), the
-// tokenizer and the threads. Sessions are made from it and must not outlive it.
+// Engine: a loaded model, ready to answer. Holds what the file means (ModelSpec, Weights), the weights that
+// every token needs, the experts' tier, the tokenizer and the threads. Sessions are made from it and must not
+// outlive it.
 //
-// Threads: everything const may be called by any thread; sessions of one engine share its threads, so only
-// one of them may evaluate at a time.
+// open() reads the metadata; load_weights() takes memory and reads what every token needs. The experts come
+// when they are called, and in the background: the first token does not wait for the last expert.
+//
+// Threads: everything const may be called by any thread. Sessions share the threads and the tier and take
+// turns at evaluating.
 
+#include "cache/ssd_reader.h"
 #include "quant/base/log.h"
 #include "quant/gguf.h"
+#include "runtime/memory_budget.h"
 #include "runtime/model_spec.h"
+#include "runtime/ram_tier.h"
+#include "runtime/resident_weights.h"
+#include "runtime/session_options.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/weights.h"
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace greenroom::cpu {
 class ThreadTeam;
@@ -21,16 +34,36 @@ class ThreadTeam;
 
 namespace greenroom::runtime {
 
+struct LoadOptions {
+    ProgressFn progress;  // called while loading; may be empty
+    // Memory that the process may use in all. 0: what is available, less a reserve.
+    std::int64_t ram_bytes = 0;
+    // Of it for experts at most; 0: what is left.
+    std::int64_t max_expert_bytes = 0;
+    ExpertOptions experts;
+    // Memory is kept free for that many sessions of this kind.
+    SessionOptions session;
+    int n_sessions = 1;
+};
+
 struct EngineOptions {
     int n_threads = 0;    // 0: one per physical core that the process may use
     ProgressFn progress;  // called while loading; may be empty
+    LoadOptions load = {};
 };
 
 class Engine {
   public:
-    // Opens the file (or the first part of a split model), checks it against its architecture and maps the
-    // weights. Error{bad_input} for a broken file, {unsupported} for an architecture or tokenizer that is not
-    // known, {io}.
+    // Opens the file (or the first part of a split model) and checks it against its architecture.
+    // Error{bad_input} for a broken file, {unsupported} for an architecture or tokenizer that is not known,
+    // {io}.
+    static std::unique_ptr<Engine> open(const std::string& path, int n_threads = 0);
+
+    // Once, before the first session. Error{out_of_memory} when the budget is too small (says what would do),
+    // {bad_input} for an unknown policy, those of plan_session() and of SsdReader.
+    void load_weights(const LoadOptions& options);
+
+    // Both.
     static std::unique_ptr<Engine> load(const std::string& path, const EngineOptions& options = {});
 
     ~Engine();
@@ -44,14 +77,46 @@ class Engine {
     cpu::ThreadTeam& threads() const noexcept { return *threads_; }
     int n_threads() const noexcept;
 
+    // nullptr for a model without routed experts. To be used under evaluation_mutex().
+    RamTier* experts() const noexcept { return experts_.get(); }
+    std::mutex& evaluation_mutex() const noexcept { return evaluation_mutex_; }
+
+    const cache::SsdReader& reader() const noexcept { return *reader_; }
+    const MemoryBudget& memory_budget() const noexcept { return budget_; }
+    std::int64_t resident_weights_bytes() const noexcept { return resident_->bytes(); }
+
+    // A session's share of the budget, given back by the destructor.
+    class SessionMemoryShare {
+      public:
+        SessionMemoryShare(std::atomic<std::int64_t>& left, std::int64_t bytes)
+            : left_(&left), bytes_(bytes) {}
+        ~SessionMemoryShare() { *left_ += bytes_; }
+        SessionMemoryShare(const SessionMemoryShare&) = delete;
+        SessionMemoryShare& operator=(const SessionMemoryShare&) = delete;
+
+      private:
+        std::atomic<std::int64_t>* left_;
+        std::int64_t bytes_;
+    };
+    // Error{out_of_memory} when there is not so much left.
+    SessionMemoryShare reserve_for_session(const SessionPlan& plan) const;
+
   private:
-    Engine(quant::Gguf file, const EngineOptions& options);
+    Engine(quant::Gguf file, int n_threads);
 
     quant::Gguf file_;
     ModelSpec spec_;
     Weights weights_;
     text::Tokenizer tokenizer_;
     std::unique_ptr<cpu::ThreadTeam> threads_;
+    MemoryBudget budget_;
+    mutable std::atomic<std::int64_t> session_bytes_left_{0};
+    mutable std::mutex evaluation_mutex_;
+    // The reader writes to the memory of both, so it goes first.
+    std::unique_ptr<ResidentWeights> resident_;
+    std::unique_ptr<ExpertLayouts> layouts_;
+    std::unique_ptr<cache::SsdReader> reader_;
+    std::unique_ptr<RamTier> experts_;
 };
 
 }  // namespace greenroom::runtime

@@ -92,7 +92,8 @@ class Forward {
 
     // Takes the tokens, at most batch_tokens, through all layers, following those in memory, and commits them
     // there. Returns false, having committed nothing, when `cancelled` (may be nullptr) was found set between
-    // two layers.
+    // two layers or while an expert was waited for. Error: an expert that cannot be read; nothing is
+    // committed.
     bool run(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) {
         GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
@@ -110,7 +111,7 @@ class Forward {
         if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
         for (int i = 0; i < spec_.n_layers(); ++i) {
             if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
-            run_layer(i, hidden, first_position, memory.layer(i), observer);
+            if (!run_layer(i, hidden, first_position, memory.layer(i), observer, cancelled)) return false;
             if (observer != nullptr) observer->on_hidden(i, first_position, hidden);
         }
         memory.commit(n_tokens_);
@@ -134,8 +135,8 @@ class Forward {
         return {buffer.data(), n_tokens_, n_cols, n_cols};
     }
 
-    void run_layer(int i, MatrixView hidden, std::int64_t first_position, const LayerMemory& memory,
-                   ForwardObserver* observer) {
+    bool run_layer(int i, MatrixView hidden, std::int64_t first_position, const LayerMemory& memory,
+                   ForwardObserver* observer, const std::atomic<bool>* cancelled) {
         const LayerSpec& layer = spec_.layers[static_cast<std::size_t>(i)];
         const LayerWeights& w = weights_.layers[static_cast<std::size_t>(i)];
         const MatrixView normed = view(normed_, spec_.d_model);
@@ -152,9 +153,10 @@ class Forward {
 
         ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
         if (const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn))
-            add_experts(i, hidden, normed, *moe, std::get<MoeFfnWeights>(w.ffn), first_position, observer);
-        else
-            add_dense(hidden, normed, std::get<DenseFfnWeights>(w.ffn));
+            return add_experts(i, hidden, normed, *moe, std::get<MoeFfnWeights>(w.ffn), first_position,
+                               observer, cancelled);
+        add_dense(hidden, normed, std::get<DenseFfnWeights>(w.ffn));
+        return true;
     }
 
     // Block output = attention(normed).  Multi-head latent attention, absorbed: the query goes to latent
@@ -371,14 +373,19 @@ class Forward {
         add_block_output(hidden);
     }
 
-    // hidden += shared experts + routed experts of normed.
-    void add_experts(int i, MatrixView hidden, ConstMatrixView normed, const MoeFfnSpec& moe,
-                     const MoeFfnWeights& w, std::int64_t first_position, ForwardObserver* observer) {
+    // hidden += shared experts + routed experts of normed. The routed ones are asked for first, so that those
+    // that have to be read are on their way while the rest is computed.
+    bool add_experts(int i, MatrixView hidden, ConstMatrixView normed, const MoeFfnSpec& moe,
+                     const MoeFfnWeights& w, std::int64_t first_position, ForwardObserver* observer,
+                     const std::atomic<bool>* cancelled) {
         const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe.router.top_k);
         const std::span<std::int32_t> ids = std::span(expert_ids_).first(n_calls);
         const std::span<float> factors = std::span(expert_factors_).first(n_calls);
         const MatrixView logits = route(moe, w, normed, ids, factors);
         if (observer != nullptr) observer->on_router({i, first_position, moe.router, ids, factors, logits});
+        if (spec_.residual_scale != 1.0F)
+            for (float& factor : factors) factor *= spec_.residual_scale;
+        experts_.begin(i, ids, factors);
         if (w.shared) {
             run_dense(normed, *w.shared);
             if (w.shared_gate) {
@@ -388,10 +395,8 @@ class Forward {
             }
             add_block_output(hidden);
         }
-        if (observer != nullptr) guess(i, hidden, first_position, observer);
-        if (spec_.residual_scale != 1.0F)
-            for (float& factor : factors) factor *= spec_.residual_scale;
-        experts_.run(i, hidden, normed, ids, factors);
+        guess(i, hidden, first_position, observer);
+        return experts_.finish(i, hidden, normed, cancelled);
     }
 
     // The choice of a layer's router; returns its logits.
@@ -409,7 +414,9 @@ class Forward {
     // choices show already [Eliseev and Mazur 2023, arXiv:2312.17238; the figures are in
     // docs/performance.md].
     void guess(int i, ConstMatrixView hidden, std::int64_t first_position, ForwardObserver* observer) {
-        const int n_guesses = observer->n_guesses();
+        const int n_wanted = experts_.n_guesses(n_tokens_);
+        const int n_observed = observer == nullptr ? 0 : observer->n_guesses();
+        const int n_guesses = std::max(n_wanted, n_observed);
         const MatrixView normed = view(block_out_, spec_.d_model);
         for (int next = i + 1, distance = 1; distance <= n_guesses && next < spec_.n_layers(); ++next) {
             const LayerSpec& layer = spec_.layers[static_cast<std::size_t>(next)];
@@ -421,7 +428,9 @@ class Forward {
             ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
             route(*moe, std::get<MoeFfnWeights>(w.ffn), normed, ids,
                   std::span(guessed_factors_).first(n_calls));
-            observer->on_guess({next, distance, first_position, moe->router, ids});
+            const RouterGuess made{next, distance, first_position, moe->router, ids};
+            if (distance <= n_wanted) experts_.expect(made);
+            if (distance <= n_observed) observer->on_guess(made);
             ++distance;
         }
     }

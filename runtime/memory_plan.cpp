@@ -1,5 +1,6 @@
 #include "runtime/memory_plan.h"
 
+#include "cpu/expert_ffn.h"
 #include "cpu/ops.h"
 #include "quant/base/error.h"
 #include "runtime/forward.h"
@@ -62,8 +63,8 @@ std::int64_t cgroup_available() {
 
 }  // namespace
 
-MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens, int n_threads, Activations activations) {
+MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
+                       std::int64_t batch_tokens, int n_threads, Activations activations) {
     const ModelExtent extent = extent_of(spec);
     const std::int64_t floats =
         Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
@@ -85,8 +86,9 @@ std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_
     if (activations == Activations::f32) return 0;
     const ModelExtent extent = extent_of(spec);
     // Two terms, except in experts.
-    std::int64_t per_token = std::max(2 * cpu::activation_blocks(extent.max_row),
-                                      extent.max_top_k * cpu::activation_blocks(extent.max_expert_d_ff));
+    std::int64_t per_token =
+        std::max(2 * cpu::activation_blocks(extent.max_row),
+                 cpu::expert_activation_blocks(1, spec.d_model, extent.max_top_k, extent.max_expert_d_ff));
     for (const LayerSpec& layer : spec.layers)  // products per head
         if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
             per_token =

@@ -21,8 +21,8 @@ struct MemoryPlan {
 // Rows of logits that are worked out at a time.
 inline constexpr std::int64_t kLogitsRows = 32;
 
-MemoryPlan plan_session(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens, int n_threads, Activations activations);
+MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
+                       std::int64_t batch_tokens, int n_threads, Activations activations);
 
 // Blocks (cpu/quantize.h) that the quantized activations of the largest product take; 0 for float32.
 std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,

@@ -1,9 +1,22 @@
 #include "runtime/scheduler.h"
 
+#include "quant/base/error.h"
+
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <utility>
 
 namespace greenroom::runtime {
+namespace {
+
+// How long a wait for reads may keep it from looking whether it is cancelled.
+constexpr std::chrono::milliseconds kLookAtCancelled{20};
+
+// Experts to compute before their slots are looked at again, while others wait for a slot.
+constexpr std::size_t kTasksAtOnce = 8;
+
+}  // namespace
 
 std::int64_t ExpertScheduler::working_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
     const ModelExtent extent = extent_of(spec);
@@ -11,60 +24,257 @@ std::int64_t ExpertScheduler::working_bytes(const ModelSpec& spec, std::int64_t 
     return n_calls * (spec.d_model + extent.max_expert_d_ff) * static_cast<std::int64_t>(sizeof(float));
 }
 
-ExpertScheduler::ExpertScheduler(const ModelSpec& spec, const Weights& weights, cpu::Ops& ops,
+ExpertScheduler::ExpertScheduler(const ModelSpec& spec, const Weights& weights, cpu::Ops& ops, RamTier* tier,
                                  std::int64_t batch_tokens)
-    : spec_(spec), weights_(weights), ops_(ops) {
+    : spec_(spec), weights_(weights), ops_(ops), tier_(tier) {
     const ModelExtent extent = extent_of(spec);
     const std::int64_t n_calls = batch_tokens * extent.max_top_k;
     results_ = cpu::Buffer(n_calls * spec.d_model);
     hidden_ = cpu::Buffer(n_calls * extent.max_expert_d_ff);
+    const auto n_experts = static_cast<std::size_t>(extent.max_experts);
     calls_.resize(static_cast<std::size_t>(n_calls));
-    ends_.resize(static_cast<std::size_t>(extent.max_experts));
-    tasks_.reserve(static_cast<std::size_t>(extent.max_experts));
+    ends_.resize(n_experts);
+    called_.reserve(n_experts);
+    of_expert_.resize(n_experts);
+    ready_.reserve(n_experts);
+    refused_.reserve(n_experts);
+    tasks_.reserve(n_experts);
+    if (tier != nullptr)
+        guessed_at_.assign(
+            static_cast<std::size_t>(ExpertOptions::kMaxPrefetchLayers) * tier->layouts().slots().size(), -1);
 }
 
-void ExpertScheduler::run(int layer, MatrixView out, ConstMatrixView x, std::span<const std::int32_t> experts,
-                          std::span<const float> factors) {
-    const auto& moe = std::get<MoeFfnSpec>(spec_.layers[static_cast<std::size_t>(layer)].ffn);
-    const auto& weights = std::get<MoeFfnWeights>(weights_.layers[static_cast<std::size_t>(layer)].ffn);
-    group_calls(weights, moe.router.n_experts, experts);
+const MoeFfnSpec& ExpertScheduler::spec_of(int layer) const {
+    return std::get<MoeFfnSpec>(spec_.layers[static_cast<std::size_t>(layer)].ffn);
+}
 
-    const auto n_calls = static_cast<std::int64_t>(experts.size());
+const MoeFfnWeights& ExpertScheduler::weights_of(int layer) const {
+    return std::get<MoeFfnWeights>(weights_.layers[static_cast<std::size_t>(layer)].ffn);
+}
+
+void ExpertScheduler::begin(int layer, std::span<const std::int32_t> experts,
+                            std::span<const float> factors) {
+    const MoeFfnSpec& moe = spec_of(layer);
+    const int ordinal = tier_->layouts().ordinal(layer);
+    experts_ = experts;
+    factors_ = factors;
+    tokens_are_quantized_ = false;
+    ready_.clear();
+    refused_.clear();
+    group_calls(moe.router.n_experts);
+    holds_ = !tier_->is_complete();
+    if (!holds_) {
+        tier_->cache().count_hits(ordinal, static_cast<std::int64_t>(called_.size()));
+        for (std::size_t i = 0; i < called_.size(); ++i) ready_.push_back(static_cast<std::int32_t>(i));
+        return;
+    }
+    if (ordinal == 0)
+        first_step_ = tier_->take_steps(static_cast<std::int64_t>(experts.size()) / moe.router.top_k);
+    count_foreseen(ordinal);
+    tell_policy(ordinal, moe.router.top_k);
+    tier_->cache().release_all(ordinal);  // what an evaluation that ended in an error may have left
+    // Those that are there first: they are held before anybody has to go.
+    for (const bool resident : {true, false})
+        for (std::size_t i = 0; i < called_.size(); ++i) {
+            const cache::ExpertId id{ordinal, called_[i].expert};
+            if (tier_->cache().is_resident(id) == resident) demand(id, static_cast<std::int32_t>(i));
+        }
+    tier_->cache().cancel_prefetches(ordinal);
+}
+
+// Demands an expert: to ready_ if it is there, to refused_ if there is no slot for it.
+void ExpertScheduler::demand(cache::ExpertId id, std::int32_t place) {
+    switch (tier_->cache().demand(id)) {
+        case cache::Demand::hit:
+            ready_.push_back(place);
+            break;
+        case cache::Demand::no_slot:
+            refused_.push_back(place);
+            break;
+        case cache::Demand::reading:
+            break;
+    }
+}
+
+int ExpertScheduler::n_guesses(std::int64_t n_tokens) const noexcept {
+    if (tier_ == nullptr || tier_->is_complete()) return 0;
+    return wants_whole_layers(n_tokens) ? 0 : tier_->options().prefetch_layers;
+}
+
+// Whether a batch calls so many experts that it is no use to guess which.
+bool ExpertScheduler::wants_whole_layers(std::int64_t n_tokens) const noexcept {
+    return n_tokens > 1 && 2 * n_tokens * tier_->layouts().top_k() > tier_->layouts().n_experts();
+}
+
+void ExpertScheduler::expect(const RouterGuess& guess) {
+    const int ordinal = tier_->layouts().ordinal(guess.layer);
+    const auto top_k = static_cast<std::size_t>(guess.rule.top_k);
+    const std::size_t row = guess_row(guess.distance, ordinal);
+    // The likeliest of all tokens first.
+    for (std::size_t k = 0; k < top_k; ++k)
+        for (std::size_t i = k; i < guess.experts.size(); i += top_k) {
+            const std::int32_t expert = guess.experts[i];
+            guessed_at_[row + static_cast<std::size_t>(expert)] = first_step_;
+            tier_->cache().prefetch({ordinal, expert});
+        }
+}
+
+bool ExpertScheduler::finish(int layer, MatrixView out, ConstMatrixView x,
+                             const std::atomic<bool>* cancelled) {
+    const MoeFfnSpec& moe = spec_of(layer);
+    const int ordinal = tier_->layouts().ordinal(layer);
+    const auto n_calls = static_cast<std::int64_t>(experts_.size());
     const MatrixView results{results_.data(), n_calls, spec_.d_model, spec_.d_model};
-    const MatrixView hidden{hidden_.data(), n_calls, moe.d_ff, moe.d_ff};
+    if (!holds_) {
+        compute(layer, results, x, ready_);
+    } else {
+        try {
+            if (!compute_as_they_come(layer, results, x, cancelled)) {
+                let_go(ordinal);
+                return false;
+            }
+        } catch (...) {
+            let_go(ordinal);
+            throw;
+        }
+        let_go(ordinal);
+        tier_->fill();
+    }
     // A weight multiplies either the expert's input or its output.
-    const std::span<const float> none;
-    cpu::run_experts(ops_.team(), ops_.scratch(), ops_.activations(), results, hidden, x, moe.router.top_k,
-                     moe.glu, moe.weighs_input ? factors : none, tasks_);
-    cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? none : factors, moe.router.top_k);
+    cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? std::span<const float>() : factors_,
+                      moe.router.top_k);
+    return true;
 }
 
-// Counting sort of the calls by expert, and a task for each expert that has any.
-void ExpertScheduler::group_calls(const MoeFfnWeights& weights, int n_experts,
-                                  std::span<const std::int32_t> experts) {
+// What this layer holds beyond its share goes. What it has just used goes last: while it is held, others are
+// chosen.
+void ExpertScheduler::let_go(int ordinal) {
+    tier_->cache().settle(ordinal);
+    tier_->cache().release_all(ordinal);
+    tier_->cache().settle(ordinal);
+}
+
+bool ExpertScheduler::compute_as_they_come(int layer, MatrixView results, ConstMatrixView x,
+                                           const std::atomic<bool>* cancelled) {
+    cache::ExpertCache& cache = tier_->cache();
+    const int ordinal = tier_->layouts().ordinal(layer);
+    const bool reads_layer_ahead = wants_whole_layers(x.n_rows) && tier_->options().prefetch_layers > 0 &&
+                                   ordinal + 1 < tier_->layouts().n_layers();
+    std::array<cache::ExpertId, 32> arrived;
+    std::size_t n_left = called_.size();
+    while (n_left > 0) {
+        if (!ready_.empty()) {
+            // While others wait for a slot, a few at a time, so that theirs are free soon.
+            const std::size_t n = refused_.empty() ? ready_.size() : std::min(ready_.size(), kTasksAtOnce);
+            compute(layer, results, x, std::span(ready_).first(n));
+            n_left -= n;
+            if (!refused_.empty())
+                for (const std::int32_t place : std::span(ready_).first(n))
+                    cache.release({ordinal, called_[static_cast<std::size_t>(place)].expert});
+            ready_.erase(ready_.begin(), ready_.begin() + static_cast<std::ptrdiff_t>(n));
+        }
+        const bool must_wait = ready_.empty() && n_left > 0;
+        const std::size_t n_arrived = cache.take_in(
+            arrived, must_wait && cache.n_reading() > 0 ? kLookAtCancelled : std::chrono::microseconds(0));
+        for (const cache::ExpertId id : std::span(arrived).first(n_arrived))
+            if (id.layer == ordinal) ready_.push_back(of_expert_[static_cast<std::size_t>(id.index)]);
+        retry_refused(ordinal);
+        GR_CHECK(!must_wait || !ready_.empty() || cache.n_reading() > 0);  // else it would wait for ever
+        if (ready_.empty() && n_left > 0 && cancelled != nullptr &&
+            cancelled->load(std::memory_order_relaxed))
+            return false;
+        if (reads_layer_ahead && refused_.empty()) tier_->read_ahead(ordinal + 1);
+    }
+    return true;
+}
+
+void ExpertScheduler::retry_refused(int ordinal) {
+    const std::size_t n = refused_.size();
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::int32_t place = refused_[i];
+        const std::size_t n_before = refused_.size();
+        demand({ordinal, called_[static_cast<std::size_t>(place)].expert}, place);
+        if (refused_.size() > n_before) {  // refused again, and so would be the others
+            refused_.pop_back();
+            refused_.erase(refused_.begin(), refused_.begin() + static_cast<std::ptrdiff_t>(i));
+            return;
+        }
+    }
+    refused_.clear();
+}
+
+// results of the calls of these places in called_, all of which are in memory.
+void ExpertScheduler::compute(int layer, MatrixView results, ConstMatrixView x,
+                              std::span<const std::int32_t> ready) {
+    const MoeFfnSpec& moe = spec_of(layer);
+    const MoeFfnWeights& weights = weights_of(layer);
+    const int ordinal = tier_->layouts().ordinal(layer);
+    tasks_.clear();
+    for (const std::int32_t place : ready) {
+        const Called& called = called_[static_cast<std::size_t>(place)];
+        const ExpertWeights expert = tier_->weights({ordinal, called.expert});
+        cpu::ExpertTask task{expert.gate, expert.up, expert.down, called.calls};
+        if (!weights.gate_bias.empty()) {
+            task.gate_bias = weights.gate_bias.data() + called.expert * expert.gate.shape[1];
+            task.up_bias = weights.up_bias.data() + called.expert * expert.up.shape[1];
+            task.down_bias = weights.down_bias.data() + called.expert * expert.down.shape[1];
+        }
+        tasks_.push_back(task);
+    }
+    const MatrixView hidden{hidden_.data(), results.n_rows, moe.d_ff, moe.d_ff};
+    cpu::run_experts(ops_.team(), ops_.scratch(), ops_.activations(), results, hidden, x, moe.router.top_k,
+                     moe.glu, moe.weighs_input ? factors_ : std::span<const float>(), tasks_,
+                     tokens_are_quantized_ ? cpu::TokenRows::as_before : cpu::TokenRows::quantize);
+    tokens_are_quantized_ = true;
+}
+
+void ExpertScheduler::tell_policy(int ordinal, int top_k) {
+    const auto step = static_cast<std::size_t>(top_k);
+    std::int64_t token = first_step_;
+    for (std::size_t i = 0; i < experts_.size(); i += step, ++token)
+        tier_->cache().on_request({.layer = ordinal,
+                                   .step = token,
+                                   .experts = experts_.subspan(i, step),
+                                   .weights = factors_.subspan(i, step)});
+}
+
+void ExpertScheduler::count_foreseen(int ordinal) {
+    const int n_guessed = n_guesses(static_cast<std::int64_t>(experts_.size()) / tier_->layouts().top_k());
+    for (int distance = 1; distance <= std::min(n_guessed, ordinal); ++distance) {
+        const std::size_t row = guess_row(distance, ordinal);
+        Foresight& foresight = tier_->foresight(distance);
+        for (const Called& called : called_) {
+            ++foresight.n_called;
+            if (guessed_at_[row + static_cast<std::size_t>(called.expert)] == first_step_)
+                ++foresight.n_foreseen;
+        }
+    }
+}
+
+std::size_t ExpertScheduler::guess_row(int distance, int ordinal) const noexcept {
+    const ExpertLayouts& layouts = tier_->layouts();
+    return static_cast<std::size_t>((std::int64_t{distance - 1} * layouts.n_layers() + ordinal) *
+                                    layouts.n_experts());
+}
+
+// Counting sort of the calls by expert, and an entry for each expert that has any.
+void ExpertScheduler::group_calls(int n_experts) {
     std::fill_n(ends_.begin(), n_experts, 0);
-    for (const std::int32_t expert : experts) ++ends_[static_cast<std::size_t>(expert)];
+    for (const std::int32_t expert : experts_) ++ends_[static_cast<std::size_t>(expert)];
     std::int32_t start = 0;
     for (int e = 0; e < n_experts; ++e) start += std::exchange(ends_[static_cast<std::size_t>(e)], start);
-    for (std::size_t call = 0; call < experts.size(); ++call)
-        calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(experts[call])]++)] =
+    for (std::size_t call = 0; call < experts_.size(); ++call)
+        calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(experts_[call])]++)] =
             static_cast<std::int32_t>(call);
 
-    tasks_.clear();
+    called_.clear();
     std::int32_t first = 0;
     for (int e = 0; e < n_experts; ++e) {
         const std::int32_t last = ends_[static_cast<std::size_t>(e)];
         if (last > first) {
-            const auto n_calls = static_cast<std::size_t>(last - first);
-            const ExpertWeights& expert = weights.experts[static_cast<std::size_t>(e)];
-            cpu::ExpertTask task{expert.gate, expert.up, expert.down,
-                                 std::span(calls_).subspan(static_cast<std::size_t>(first), n_calls)};
-            if (!weights.gate_bias.empty()) {
-                task.gate_bias = weights.gate_bias.data() + e * expert.gate.shape[1];
-                task.up_bias = weights.up_bias.data() + e * expert.up.shape[1];
-                task.down_bias = weights.down_bias.data() + e * expert.down.shape[1];
-            }
-            tasks_.push_back(task);
+            of_expert_[static_cast<std::size_t>(e)] = static_cast<std::int32_t>(called_.size());
+            called_.push_back({e, std::span(calls_).subspan(static_cast<std::size_t>(first),
+                                                            static_cast<std::size_t>(last - first))});
         }
         first = last;
     }

@@ -9,6 +9,7 @@
 #include "runtime/sequence_memory.h"
 
 #include <algorithm>
+#include <mutex>
 #include <vector>
 
 namespace greenroom::runtime {
@@ -16,59 +17,22 @@ namespace {
 
 static_assert(Ops<cpu::Ops>);
 
-std::int64_t choose_context(const ModelSpec& spec, const std::string& path, std::int64_t asked) {
-    if (asked < 0)
-        fail(ErrorKind::bad_input, "a context of {} tokens; expected 0 (automatic) or more", asked);
-    if (asked > spec.context_length)
-        fail(ErrorKind::bad_input,
-             "{}: a context of {} tokens is {} more than the model's {} (metadata {}.context_length). Use -c "
-             "{} or less",
-             path, asked, asked - spec.context_length, spec.context_length, spec.architecture,
-             spec.context_length);
-    return asked > 0 ? asked : std::min(spec.context_length, kDefaultContextTokens);
-}
-
-std::int64_t choose_batch(std::int64_t asked, std::int64_t context_tokens) {
-    if (asked < 1) fail(ErrorKind::bad_input, "a batch of {} tokens; expected at least 1", asked);
-    return std::min(asked, context_tokens);
-}
-
-KvLayout checked_layout(const ModelSpec& spec, const SessionOptions& options, std::int64_t context_tokens,
-                        std::int64_t batch_tokens) {
-    check_kv_types(spec, options.kv_types);
-    return kv_layout(spec, options.kv_types, options.window_rows, context_tokens, batch_tokens);
-}
-
-// Reserving follows the plan; a plan that does not fit is refused first.
-MemoryPlan checked_plan(const Engine& engine, const KvLayout& layout, int n_checkpoints,
-                        std::int64_t batch_tokens, Activations activations) {
-    const MemoryPlan plan =
-        plan_session(engine.spec(), layout, n_checkpoints, batch_tokens, engine.n_threads(), activations);
-    check_plan(plan, layout, available_memory_bytes());
-    return plan;
-}
-
 }  // namespace
 
 struct Session::Impl {
     Impl(const Engine& e, const SessionOptions& options)
         : engine(e),
-          context_tokens(choose_context(e.spec(), e.file().path(), options.context_tokens)),
-          batch_tokens(choose_batch(options.batch_tokens, context_tokens)),
-          layout(checked_layout(e.spec(), options, context_tokens, batch_tokens)),
-          n_checkpoints(options.n_checkpoints == SessionOptions::kAutoCheckpoints
-                            ? default_checkpoints(layout)
-                            : options.n_checkpoints),
-          plan(checked_plan(e, layout, n_checkpoints, batch_tokens, options.activations)),
+          plan(plan_session(e.spec(), e.file().path(), options, e.n_threads())),
+          reserved(e.reserve_for_session(plan)),
           ops(e.threads(),
               cpu::Ops::scratch_floats_needed(extent_of(e.spec()).max_row, extent_of(e.spec()).max_experts,
-                                              context_tokens, extent_of(e.spec()).max_kv_row),
-              activation_blocks_needed(e.spec(), batch_tokens, options.activations)),
-          experts(e.spec(), e.weights(), ops, batch_tokens),
-          forward(e.spec(), e.weights(), ops, experts, batch_tokens),
-          memory(e.spec(), options.kv_types, layout, n_checkpoints, ops),
+                                              plan.context_tokens, extent_of(e.spec()).max_kv_row),
+              activation_blocks_needed(e.spec(), plan.batch_tokens, options.activations)),
+          experts(e.spec(), e.weights(), ops, e.experts(), plan.batch_tokens),
+          forward(e.spec(), e.weights(), ops, experts, plan.batch_tokens),
+          memory(e.spec(), options.kv_types, plan.layout, plan.n_checkpoints, ops),
           logits(ops.allocate(kLogitsRows * e.spec().n_vocab)) {
-        timeline.reserve(static_cast<std::size_t>(context_tokens));
+        timeline.reserve(static_cast<std::size_t>(plan.context_tokens));
     }
 
     MatrixView logits_rows(std::int64_t n_rows) const noexcept {
@@ -81,12 +45,12 @@ struct Session::Impl {
         if (tokens.empty()) fail(ErrorKind::bad_input, "no tokens to evaluate");
         const auto n_new = static_cast<std::int64_t>(tokens.size());
         const std::int64_t n_tokens = memory.n_tokens();
-        if (n_new > context_tokens - n_tokens)
+        if (n_new > plan.context_tokens - n_tokens)
             fail(ErrorKind::bad_input,
                  "{} tokens after {} already there are {} more than the context of {} holds. Shorten the "
                  "prompt or use a "
                  "larger -c (the model's context length is {})",
-                 n_new, n_tokens, n_new + n_tokens - context_tokens, context_tokens,
+                 n_new, n_tokens, n_new + n_tokens - plan.context_tokens, plan.context_tokens,
                  engine.spec().context_length);
         for (const text::TokenId id : tokens)
             if (id < 0 || id >= engine.spec().n_vocab)
@@ -108,7 +72,8 @@ struct Session::Impl {
         constexpr std::int64_t kBeforeEnd = 16;
         const std::int64_t stop = memory.keeps_checkpoints() && n_all > kLong ? n_all - kBeforeEnd : n_all;
         for (std::int64_t done = 0; done < n_all;) {
-            const std::int64_t n = std::min(batch_tokens, (done < stop ? stop : n_all) - done);
+            const std::int64_t n = std::min(plan.batch_tokens, (done < stop ? stop : n_all) - done);
+            const std::scoped_lock turn(engine.evaluation_mutex());
             const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n));
             if (!forward.run(batch, memory, options.observer, options.cancelled)) return Evaluated::cancelled;
             after_batch(memory.n_tokens() - n, n);
@@ -121,11 +86,8 @@ struct Session::Impl {
     }
 
     const Engine& engine;
-    std::int64_t context_tokens;
-    std::int64_t batch_tokens;
-    KvLayout layout;
-    int n_checkpoints;
-    MemoryPlan plan;
+    SessionPlan plan;
+    Engine::SessionMemoryShare reserved;
     cpu::Ops ops;
     ExpertScheduler experts;
     Forward<cpu::Ops> forward;
@@ -141,13 +103,12 @@ Session::~Session() = default;
 
 Evaluated Session::evaluate(std::span<const text::TokenId> tokens, const EvaluateOptions& options) {
     Impl& s = *impl_;
-    std::int64_t n_last = 0;
-    const Evaluated result =
-        s.run_batches(tokens, options, [&n_last](std::int64_t, std::int64_t n) noexcept { n_last = n; });
-    if (result == Evaluated::cancelled) return result;
-    s.forward.head(s.logits_rows(1), n_last - 1);
-    s.last_logits = s.logits_rows(1).row_span(0);
-    return result;
+    const std::int64_t n_end = s.memory.n_tokens() + static_cast<std::int64_t>(tokens.size());
+    return s.run_batches(tokens, options, [&s, n_end](std::int64_t first_position, std::int64_t n) {
+        if (first_position + n < n_end) return;
+        s.forward.head(s.logits_rows(1), n - 1);
+        s.last_logits = s.logits_rows(1).row_span(0);
+    });
 }
 
 Evaluated Session::evaluate_each(std::span<const text::TokenId> tokens, const LogitsFn& on_logits,
@@ -175,10 +136,10 @@ std::int64_t Session::truncate(std::int64_t n_keep) {
 
 std::span<const text::TokenId> Session::tokens() const noexcept { return impl_->timeline; }
 std::int64_t Session::n_tokens() const noexcept { return impl_->memory.n_tokens(); }
-std::int64_t Session::context_tokens() const noexcept { return impl_->context_tokens; }
-const KvLayout& Session::kv_layout() const noexcept { return impl_->layout; }
-std::int64_t Session::checkpoint_bytes() const noexcept { return impl_->plan.checkpoint_bytes; }
-std::int64_t Session::kv_cache_bytes() const noexcept { return impl_->plan.kv_cache_bytes; }
-std::int64_t Session::working_bytes() const noexcept { return impl_->plan.working_bytes; }
+std::int64_t Session::context_tokens() const noexcept { return impl_->plan.context_tokens; }
+const KvLayout& Session::kv_layout() const noexcept { return impl_->plan.layout; }
+std::int64_t Session::checkpoint_bytes() const noexcept { return impl_->plan.memory.checkpoint_bytes; }
+std::int64_t Session::kv_cache_bytes() const noexcept { return impl_->plan.memory.kv_cache_bytes; }
+std::int64_t Session::working_bytes() const noexcept { return impl_->plan.memory.working_bytes; }
 
 }  // namespace greenroom::runtime

@@ -1,12 +1,13 @@
 #pragma once
 
 // Session: one timeline of tokens and what is remembered of them. Everything it needs is sized and reserved
-// by the constructor; evaluating allocates nothing. Not thread-safe; the engine must outlive it.
+// by the constructor; evaluating allocates nothing. A session is used by one thread at a time; several
+// sessions of an engine may be used at once, and take turns batch by batch. The engine must outlive it.
 
 #include "quant/base/log.h"
-#include "quant/base/op_params.h"
 #include "runtime/engine.h"
 #include "runtime/kv_layout.h"
+#include "runtime/session_options.h"
 
 #include <atomic>
 #include <cstdint>
@@ -18,20 +19,6 @@ namespace greenroom::runtime {
 
 class ForwardObserver;
 
-struct SessionOptions {
-    // KV cache size; 0: the model's context length, at most kDefaultContextTokens
-    std::int64_t context_tokens = 0;
-    std::int64_t batch_tokens = 512;            // tokens of one forward pass in prefill
-    Activations activations = Activations::q8;  // of products with quantized weights
-    KvTypes kv_types = {};
-    WindowRows window_rows = WindowRows::ring;
-    int n_checkpoints = kAutoCheckpoints;  // places to go back to, where the model needs them
-
-    static constexpr int kAutoCheckpoints = -1;  // see default_checkpoints()
-};
-
-inline constexpr std::int64_t kDefaultContextTokens = 4096;
-
 struct EvaluateOptions {
     ProgressFn progress;                           // called after each batch of a long prefill; may be empty
     const std::atomic<bool>* cancelled = nullptr;  // looked at between batches and layers
@@ -42,9 +29,9 @@ enum class Evaluated { done, cancelled };
 
 class Session {
   public:
-    // Error{bad_input} for a context longer than the model's (saying by how much), {out_of_memory} when the
-    // KV cache and the working memory do not fit into what is available (with the sizes and a context that
-    // would).
+    // The engine has loaded its weights. Error: those of plan_session(); {out_of_memory} when the KV cache
+    // and the working memory do not fit into what the engine's budget has left for sessions (with the sizes
+    // and a context that would).
     Session(const Engine& engine, const SessionOptions& options);
     ~Session();
     Session(const Session&) = delete;
@@ -52,8 +39,8 @@ class Session {
 
     // Evaluates the tokens after those already there. Afterwards logits() are those after the last token.
     // Error{bad_input} when they do not fit into the context (saying by how much) or an id is outside the
-    // vocabulary; the timeline is then unchanged. When cancelled the timeline holds the batches that were
-    // completed: n_tokens() says how far it got.
+    // vocabulary; the timeline is then unchanged. Error{io} when an expert cannot be read. Then, and when
+    // cancelled, the timeline holds the batches that were completed: n_tokens() says how far it got.
     Evaluated evaluate(std::span<const text::TokenId> tokens, const EvaluateOptions& options = {});
 
     // The same, handing over the logits [n_vocab] after each token in turn, with its position in the

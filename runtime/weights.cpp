@@ -70,10 +70,13 @@ class Binder {
     }
 
     std::vector<float> floats(const std::string& name, std::initializer_list<std::int64_t> shape) {
-        const TensorView view = find(name, shape);
+        TensorView view = find(name, shape);
         if (view.type != quant::Type::F32)
             fail(ErrorKind::unsupported, "{}: tensor {}: type {}, expected F32 for a norm or bias",
                  gguf_.path(), name, quant::type_name(view.type));
+        std::vector<std::byte> bytes(static_cast<std::size_t>(view.bytes()));
+        gguf_.read(*gguf_.find_tensor(name), bytes);
+        view.data = bytes.data();
         std::vector<float> values(static_cast<std::size_t>(view.n_values()));
         for (std::int64_t r = 0; r < view.n_rows(); ++r)
             quant::decode_row(view.type, view.row(r), values.data() + r * view.row_values(),
@@ -294,6 +297,37 @@ Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
     }
     binder.check_all_used(spec);
     return weights;
+}
+
+void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit) {
+    const auto visit_all = [&visit](std::initializer_list<TensorView*> views) {
+        for (TensorView* view : views)
+            if (view->data != nullptr) visit(*view);
+    };
+    visit_all({&weights.token_embedding, &weights.output});
+    for (LayerWeights& layer : weights.layers) {
+        if (auto* mla = std::get_if<MlaWeights>(&layer.attention)) {
+            visit_all({&mla->q, &mla->q_a, &mla->q_b, &mla->kv_a, &mla->k_b, &mla->k_b_transposed, &mla->v_b,
+                       &mla->output});
+            if (mla->indexer) visit_all({&mla->indexer->q, &mla->indexer->k, &mla->indexer->head_weights});
+        } else if (auto* delta_net = std::get_if<DeltaNetWeights>(&layer.attention)) {
+            visit_all({&delta_net->qkv, &delta_net->z, &delta_net->qkvz, &delta_net->output});
+            for (TensorView& gate : delta_net->gates) visit(gate);
+        } else {
+            auto& gqa = std::get<GqaWeights>(layer.attention);
+            visit_all({&gqa.q, &gqa.k, &gqa.v, &gqa.output});
+        }
+        const auto visit_dense = [&](DenseFfnWeights& dense) {
+            visit_all({&dense.gate, &dense.up, &dense.down});
+        };
+        if (auto* moe = std::get_if<MoeFfnWeights>(&layer.ffn)) {
+            visit_all({&moe->router});
+            if (moe->shared) visit_dense(*moe->shared);
+            if (moe->shared_gate) visit_all({&*moe->shared_gate});
+        } else {
+            visit_dense(std::get<DenseFfnWeights>(layer.ffn));
+        }
+    }
 }
 
 }  // namespace greenroom::runtime

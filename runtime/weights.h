@@ -1,14 +1,15 @@
 #pragma once
 
-// Weights: where each tensor of a model is, by what it is for. Views into the mapped GGUF, checked against
-// the ModelSpec: name, shape and type. Norms and biases are copied to float32, since they are small and used
-// as they are.
+// Weights: where each tensor of a model is, by what it is for, checked against the ModelSpec: name, shape and
+// type. Norms and biases are copied to float32, since they are small and used as they are. The views are
+// those of the Gguf at first, into the mapped file; ResidentWeights points what every token needs to memory.
 
 #include "quant/base/tensor_view.h"
 #include "quant/gguf.h"
 #include "runtime/model_spec.h"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -114,5 +115,9 @@ struct Weights {
 // {unsupported} for a type that cannot be decoded and for a tensor that the spec has no use for: ignoring it
 // could mean a wrong answer.
 Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec);
+
+// Calls visit with every view that there is but those of the routed experts. One that two uses share (a tied
+// output) is visited twice.
+void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit);
 
 }  // namespace greenroom::runtime

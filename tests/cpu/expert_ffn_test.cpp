@@ -148,7 +148,7 @@ TEST(ExpertFfn, InEightBitsProductsAreThoseOfMatmul) {
     constexpr std::int64_t n_tokens = 3;
     ThreadTeam team(2);
     const Scratch scratch(team.size(), 2 * tile_floats(n_ff));
-    const ActivationBuffer buffer(n_tokens * activation_blocks(n_ff));
+    const ActivationBuffer buffer(expert_activation_blocks(n_tokens, n_model, 1, n_ff));
     for (const quant::Type down_type : {quant::Type::Q4_0, quant::Type::F16}) {
         const test::RandomTensor gate(quant::Type::Q8_0, n_model, n_ff, 1, 20);
         const test::RandomTensor up(quant::Type::Q5_1, n_model, n_ff, 1, 21);
