@@ -38,7 +38,7 @@ struct ReaderStats {
 
 struct QueueLimits {
     int max_requests = 1024;  // under way, or complete and not fetched
-    int prefetch_depth = 4;   // pieces of prefetches with the system at a time
+    int prefetch_depth = 2;   // pieces of prefetches with the system at a time
     std::int64_t piece_bytes =
         1 << 20;                    // of the largest piece, which alignment may exceed by less than a block
     std::int64_t alignment = 4096;  // requests are cut at multiples of this file offset

@@ -43,11 +43,11 @@ enum class ReadBackend {
 struct ReaderOptions {
     ReadBackend backend = ReadBackend::automatic;
     ReadAccess access = ReadAccess::automatic;
+    // docs/performance.md has how these three were chosen.
     int depth = 16;          // pieces in flight
-    int prefetch_depth = 4;  // of these, for prefetches; less than depth, so that demanded ones find room
-    std::int64_t piece_bytes =
-        1 << 20;              // larger ranges are cut. docs/performance.md has how both were chosen
-    int max_requests = 1024;  // under way, or complete and not fetched
+    int prefetch_depth = 2;  // of these, for prefetches; less than depth, so that demanded ones find room
+    std::int64_t piece_bytes = 2 << 20;  // larger ranges are cut
+    int max_requests = 1024;             // under way, or complete and not fetched
     // Regions of RAM that most reads go to, to be pinned and registered with io_uring; they must outlive the
     // reader. Only what is committed anyway: pinning commits it. Refused (RLIMIT_MEMLOCK), reads work as well
     // without.
