@@ -4,6 +4,7 @@
 #include "cpu/parallel.h"
 #include "quant/base/error.h"
 #include "runtime/arch/registry.h"
+#include "runtime/available_memory.h"
 #include "runtime/memory_plan.h"
 
 #include <algorithm>

@@ -7,61 +7,8 @@
 #include "runtime/scheduler.h"
 
 #include <algorithm>
-#include <fstream>
-#include <limits>
-#include <optional>
-#include <string>
 
 namespace greenroom::runtime {
-namespace {
-
-constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
-
-std::optional<std::int64_t> read_number(const std::string& path) {
-    std::ifstream in(path);
-    std::int64_t value = 0;
-    if (in >> value) return value;
-    return std::nullopt;  // missing, or "max"
-}
-
-// The value of "key  N" lines such as those of memory.stat.
-std::int64_t read_keyed(const std::string& path, const std::string& key) {
-    std::ifstream in(path);
-    std::string name;
-    std::int64_t value = 0;
-    while (in >> name >> value)
-        if (name == key) return value;
-    return 0;
-}
-
-std::int64_t meminfo_available() {
-    std::ifstream in("/proc/meminfo");
-    std::string name;
-    std::int64_t kib = 0;
-    std::string unit;
-    while (in >> name >> kib >> unit)
-        if (name == "MemAvailable:") return kib * 1024;
-    return kUnlimited;
-}
-
-// What a cgroup leaves: its limit less what is used beyond page cache that can be dropped. v2, else v1, as a
-// container sees its own group at the root of the mount.
-std::int64_t cgroup_available() {
-    const std::string v2 = "/sys/fs/cgroup/";
-    const std::string v1 = "/sys/fs/cgroup/memory/";
-    if (const auto limit = read_number(v2 + "memory.max")) {
-        const std::int64_t used = read_number(v2 + "memory.current").value_or(0);
-        return std::max<std::int64_t>(0, *limit - used + read_keyed(v2 + "memory.stat", "inactive_file"));
-    }
-    if (const auto limit = read_number(v1 + "memory.limit_in_bytes"); limit && *limit < kUnlimited / 2) {
-        const std::int64_t used = read_number(v1 + "memory.usage_in_bytes").value_or(0);
-        return std::max<std::int64_t>(0,
-                                      *limit - used + read_keyed(v1 + "memory.stat", "total_inactive_file"));
-    }
-    return kUnlimited;
-}
-
-}  // namespace
 
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations) {
@@ -113,7 +60,5 @@ void check_plan(const MemoryPlan& plan, const KvLayout& layout, std::int64_t ava
         fits > 0 ? fmt::format("Use -c {} or less, or smaller types (-ctk q8_0 -ctv q8_0)", fits)
                  : "Use a smaller batch (-b) or free some memory");
 }
-
-std::int64_t available_memory_bytes() { return std::min(meminfo_available(), cgroup_available()); }
 
 }  // namespace greenroom::runtime

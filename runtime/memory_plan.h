@@ -1,8 +1,10 @@
 #pragma once
 
-// What a session will reserve, worked out before it is reserved, and what the machine can give.
+// What a session will reserve, worked out before it is reserved. available_memory.h has what the machine can
+// give.
 
 #include "quant/base/op_params.h"
+#include "runtime/available_memory.h"
 #include "runtime/kv_layout.h"
 #include "runtime/model_spec.h"
 
@@ -31,9 +33,5 @@ std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_
 // Error{out_of_memory} when the plan needs more than available_bytes: names the sizes and the context that
 // would fit.
 void check_plan(const MemoryPlan& plan, const KvLayout& layout, std::int64_t available_bytes);
-
-// Bytes that can be had without swapping: what the kernel calls available, within the cgroup's limit. The
-// mapped weights are page cache and count as available. INT64_MAX where the system does not say.
-std::int64_t available_memory_bytes();
 
 }  // namespace greenroom::runtime

@@ -50,7 +50,5 @@ TEST(MemoryPlan, TooLittleMemoryNamesTheContextThatFits) {
     test::expect_error(ErrorKind::out_of_memory, {"-b"}, [&] { check_plan(plan, layout, 1000); });
 }
 
-TEST(MemoryPlan, TheMachineSaysWhatItHas) { EXPECT_GT(available_memory_bytes(), 1 << 20); }
-
 }  // namespace
 }  // namespace greenroom::runtime
