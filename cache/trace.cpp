@@ -24,9 +24,16 @@ constexpr std::int64_t kMostLayers = 4096;
 constexpr std::int64_t kMostExperts = 65535;
 constexpr std::int64_t kMostTokens = 1'000'000'000;
 
-std::string file_in(const std::string& folder, const char* name) {
+constexpr std::array<std::string_view, 9> kFiles{"trace.json",      "experts.npy",     "weights.npy",
+                                                 "sequence.npy",    "phase.npy",       "scores.npy",
+                                                 "predicted_1.npy", "predicted_2.npy", "predicted_3.npy"};
+
+std::string file_in(const std::string& folder, std::string_view name) {
     return (fs::path(folder) / name).string();
 }
+
+// Of the predictions at distance i + 1.
+std::string_view predicted_name(std::size_t i) { return kFiles[kFiles.size() - Trace::kMostDistance + i]; }
 
 std::int64_t read_size(const nlohmann::json& json, const std::string& path, const char* key,
                        std::int64_t most) {
@@ -51,7 +58,7 @@ void read_sizes(Trace& trace, const std::string& path) {
 // Empty if the file is missing and may be.
 enum class Need { required, optional };
 template <class T>
-std::vector<T> read_values(const std::string& folder, const char* name, const char* descr,
+std::vector<T> read_values(const std::string& folder, std::string_view name, const char* descr,
                            std::initializer_list<std::int64_t> shape, Need need) {
     const std::string path = file_in(folder, name);
     if (need == Need::optional && !fs::exists(path)) return {};
@@ -108,10 +115,15 @@ Trace read_trace(const std::string& folder) {
     if (trace.phase.empty()) trace.phase.resize(static_cast<std::size_t>(t), 1);
     trace.scores =
         read_values<std::uint16_t>(folder, "scores.npy", "<f2", {t, l, trace.n_experts}, Need::optional);
-    trace.predicted = read_values<std::uint16_t>(folder, "predicted_1.npy", "<u2", {t, l, k}, Need::optional);
-    if (!trace.predicted.empty()) check_experts(trace, trace.predicted, file_in(folder, "predicted_1.npy"));
+    for (std::size_t i = 0; i < Trace::kMostDistance; ++i) {
+        const std::string_view name = predicted_name(i);
+        trace.predicted[i] = read_values<std::uint16_t>(folder, name, "<u2", {t, l, k}, Need::optional);
+        if (!trace.predicted[i].empty()) check_experts(trace, trace.predicted[i], file_in(folder, name));
+    }
     return trace;
 }
+
+std::span<const std::string_view> trace_files() noexcept { return kFiles; }
 
 void write_trace(const std::string& folder, const Trace& trace) {
     std::error_code error;
@@ -132,8 +144,9 @@ void write_trace(const std::string& folder, const Trace& trace) {
     write_npy<std::uint8_t>(file_in(folder, "phase.npy"), "|u1", by_token, trace.phase);
     if (!trace.scores.empty())
         write_npy<std::uint16_t>(file_in(folder, "scores.npy"), "<f2", by_expert, trace.scores);
-    if (!trace.predicted.empty())
-        write_npy<std::uint16_t>(file_in(folder, "predicted_1.npy"), "<u2", by_call, trace.predicted);
+    for (std::size_t i = 0; i < Trace::kMostDistance; ++i)
+        if (!trace.predicted[i].empty())
+            write_npy<std::uint16_t>(file_in(folder, predicted_name(i)), "<u2", by_call, trace.predicted[i]);
 
     // Last: a folder without it is no trace.
     const std::string path = file_in(folder, "trace.json");

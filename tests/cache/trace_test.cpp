@@ -23,7 +23,8 @@ Trace small_trace() {
     trace.sequence = {0, 1};
     trace.phase = {0, 1};
     trace.scores = {0x3800, 0x3400, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3C00};
-    trace.predicted = {Trace::kAbsent, Trace::kAbsent, 1, 2, Trace::kAbsent, Trace::kAbsent, 0, 1};
+    trace.predicted[0] = {Trace::kAbsent, Trace::kAbsent, 1, 2, Trace::kAbsent, Trace::kAbsent, 0, 1};
+    trace.predicted[2] = {0, 1, 1, 2, 2, 1, 0, 2};
     return trace;
 }
 
@@ -62,7 +63,7 @@ TEST_F(TraceFiles, OnlyTheExpertsAreNeeded) {
     Trace trace = small_trace();
     trace.weights.clear();
     trace.scores.clear();
-    trace.predicted.clear();
+    trace.predicted = {};
     write_trace(path_, trace);
     std::filesystem::remove(file("sequence.npy"));
     std::filesystem::remove(file("phase.npy"));
@@ -71,6 +72,15 @@ TEST_F(TraceFiles, OnlyTheExpertsAreNeeded) {
     EXPECT_TRUE(read.scores.empty());
     EXPECT_EQ(read.sequence, (std::vector<std::int32_t>{0, 0}));
     EXPECT_EQ(read.phase, (std::vector<std::uint8_t>{1, 1}));
+}
+
+TEST_F(TraceFiles, NamesTheFilesThatItWrites) {
+    Trace trace = small_trace();
+    trace.predicted[1] = trace.predicted[2];
+    write_trace(path_, trace);
+    for (const std::string_view name : trace_files())
+        EXPECT_TRUE(std::filesystem::remove(file(std::string(name).c_str()))) << name;
+    EXPECT_TRUE(std::filesystem::is_empty(path_));
 }
 
 TEST_F(TraceFiles, ReadsARealOne) {
@@ -111,6 +121,10 @@ TEST_F(TraceFiles, ExpertsThatTheLayerDoesNotHaveAreRefused) {
     trace.experts[2] = 1;
     write_trace(path_, trace);
     expect_refusal({"expert 1 twice"});
+    trace.experts[2] = 2;
+    trace.predicted[2][7] = 3;
+    write_trace(path_, trace);
+    expect_refusal({"predicted_3.npy: token 1, layer 1: found expert 3"});
     trace.experts[2] = Trace::kAbsent;
     write_trace(path_, trace);
     expect_refusal({"65535"});
