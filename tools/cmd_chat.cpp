@@ -9,6 +9,7 @@
 #include "tools/chat_loop.h"
 #include "tools/command.h"
 #include "tools/line_source.h"
+#include "tools/memory_options.h"
 #include "tools/options.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
@@ -85,6 +86,7 @@ class ChatCommand : public Command {
                       "Neither read nor keep the lines of earlier conversations");
         add_batch_option(app_, options_.session.batch_tokens);
         add_kv_cache_options(app_, options_.session);
+        add_memory_options(app_, memory_);
         add_threads_option(app_, n_threads_);
         add_activations_option(app_, options_.session.activations);
         add_sampling_options(app_, options_.sampler);
@@ -96,8 +98,8 @@ class ChatCommand : public Command {
             open_standard_input(no_history_ ? "" : state_file_path("chat_history"));
 
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
+        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        engine->load_weights(load_options(memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
         bar.clear();
@@ -140,6 +142,7 @@ class ChatCommand : public Command {
     std::string model_path_;
     std::string system_prompt_path_;
     int n_threads_ = 0;
+    MemoryFlags memory_;
     bool no_history_ = false;
     ChatFormatOptions format_options_;
     ChatOptions options_;

@@ -5,6 +5,7 @@
 #include "tools/command.h"
 #include "tools/forward_dump.h"
 #include "tools/interrupt.h"
+#include "tools/memory_options.h"
 #include "tools/npy_writer.h"
 #include "tools/options.h"
 #include "tools/progress_bar.h"
@@ -55,6 +56,7 @@ class LogitsCommand : public Command {
         session_options_.kv_types = {quant::Type::F32, quant::Type::F32};
         session_options_.activations = Activations::f32;
         add_kv_cache_options(app_, session_options_);
+        add_memory_options(app_, memory_);
         add_threads_option(app_, n_threads_);
         add_activations_option(app_, session_options_.activations);
     }
@@ -63,9 +65,9 @@ class LogitsCommand : public Command {
         const std::vector<text::TokenId> tokens = parse_token_list("--tokens", tokens_);
         const auto n_tokens = static_cast<std::int64_t>(tokens.size());
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
+        const auto engine = runtime::Engine::open(model_path_, n_threads_);
         if (session_options_.context_tokens == 0) session_options_.context_tokens = n_tokens;
+        engine->load_weights(load_options(memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
 
         const std::int64_t n_vocab = engine->spec().n_vocab;
@@ -94,6 +96,7 @@ class LogitsCommand : public Command {
     ForwardDumpOptions dump_options_;
     runtime::SessionOptions session_options_;
     int n_threads_ = 0;
+    MemoryFlags memory_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "runtime/engine.h"
 #include "tools/command.h"
 #include "tools/interrupt.h"
+#include "tools/memory_options.h"
 #include "tools/options.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
@@ -49,6 +50,7 @@ class PerplexityCommand : public Command {
         app_.add_flag("--json", json_, "Print one JSON object");
         add_batch_option(app_, session_options_.batch_tokens);
         add_kv_cache_options(app_, session_options_);
+        add_memory_options(app_, memory_);
         add_threads_option(app_, n_threads_);
         add_activations_option(app_, session_options_.activations);
     }
@@ -56,8 +58,8 @@ class PerplexityCommand : public Command {
     int run() override {
         const std::string text = read_prompt_file(text_path_);
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
+        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        engine->load_weights(load_options(memory_, session_options_, bar.reporter()));
         const std::vector<text::TokenId> tokens = engine->tokenizer().encode(
             text, {.special = text::SpecialTokens::literal, .add_bos_eos = text::AddBosEos::as_metadata});
         runtime::Session session(*engine, session_options_);
@@ -107,6 +109,7 @@ class PerplexityCommand : public Command {
     runtime::SessionOptions session_options_{.context_tokens = 512};
     std::int64_t max_chunks_ = -1;
     int n_threads_ = 0;
+    MemoryFlags memory_;
     bool json_ = false;
 };
 

@@ -3,8 +3,11 @@
 #include "runtime/engine.h"
 #include "runtime/generation.h"
 #include "tools/command.h"
+#include "tools/expert_report.h"
 #include "tools/interrupt.h"
+#include "tools/memory_options.h"
 #include "tools/options.h"
+#include "tools/partial_file.h"
 #include "tools/printable.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
@@ -12,8 +15,10 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 namespace greenroom::tools {
@@ -51,6 +56,16 @@ std::string speed_text(std::int64_t n_tokens, double seconds) {
                : "";
 }
 
+class Stopwatch {
+  public:
+    double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    }
+
+  private:
+    std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 std::int64_t peak_resident_bytes() {
     struct rusage usage {};
     return ::getrusage(RUSAGE_SELF, &usage) == 0 ? std::int64_t{usage.ru_maxrss} * 1024 : 0;
@@ -77,6 +92,10 @@ class RunCommand : public Command {
         app_.add_flag("--display-prompt", display_prompt_, "Print the prompt before the answer");
         app_.add_flag("--no-display-prompt")->group("");  // llama.cpp's name for what is the default here
         app_.add_flag("-q,--quiet", quiet_, "No figures after the answer");
+        app_.add_flag("--stats", stats_,
+                      "After the figures also those of the experts: hits, reads, waits, layers");
+        app_.add_option("--stats-json", stats_path_, "Write all figures to this file, as JSON")
+            ->type_name("FILE");
         app_.add_option("-c,--ctx-size", session_options_.context_tokens,
                         "Tokens that the context holds; 0: what the prompt and -n need, at least 4096")
             ->check(whole_number(0, kMaxTokens))
@@ -84,6 +103,7 @@ class RunCommand : public Command {
             ->capture_default_str();
         add_batch_option(app_, session_options_.batch_tokens);
         add_kv_cache_options(app_, session_options_);
+        add_memory_options(app_, memory_);
         add_threads_option(app_, n_threads_);
         add_activations_option(app_, session_options_.activations);
         add_sampling_options(app_, sampler_options_);
@@ -96,14 +116,16 @@ class RunCommand : public Command {
         const std::string prompt = input_.prompt();
 
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::load(model_path_, {.n_threads = n_threads_, .progress = bar.reporter()});
+        const auto engine = runtime::Engine::open(model_path_, n_threads_);
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
         if (options_.ignore_end_of_generation) ban_end_of_generation(engine->tokenizer());
         runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
         session_options_.context_tokens =
             choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
+        const Stopwatch since_load;
+        engine->load_weights(load_options(memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
+        const double load_s = since_load.seconds();
 
         options_.progress = bar.reporter();
         options_.cancelled = &catch_interrupt();
@@ -120,7 +142,9 @@ class RunCommand : public Command {
         bar.clear();
         // The shell's prompt should not stick to the answer; a file gets the answer alone.
         if (last != '\n' && output_is_terminal()) write_output("\n");
-        if (!quiet_) print_figures(*engine, session, result, sampler.seed());
+        if (!quiet_) print_figures(*engine, session, result, load_s, sampler.seed());
+        if (stats_) write_error(expert_report_text(*engine));
+        if (!stats_path_.empty()) write_stats(*engine, result, load_s);
         return kExitOk;
     }
 
@@ -149,18 +173,43 @@ class RunCommand : public Command {
     }
 
     static void print_figures(const runtime::Engine& engine, const runtime::Session& session,
-                              const runtime::GenerationResult& result, std::uint64_t seed) {
+                              const runtime::GenerationResult& result, double load_s, std::uint64_t seed) {
         // The first generated token comes from the prompt's logits; the others took a step each.
-        write_error(
-            fmt::format("prompt {} tokens{} | generated {} tokens{} | weights {} mapped, KV cache {}, "
-                        "checkpoints {}, working {}, peak RSS {} | "
-                        "seed {} | ended by: {}\n",
-                        result.n_prompt_tokens, speed_text(result.n_prompt_tokens, result.prefill_s),
-                        result.n_generated, speed_text(result.n_generated - 1, result.decode_s),
-                        human_bytes(static_cast<std::int64_t>(engine.file().file_bytes())),
-                        human_bytes(session.kv_cache_bytes()), human_bytes(session.checkpoint_bytes()),
-                        human_bytes(session.working_bytes()), human_bytes(peak_resident_bytes()), seed,
-                        finish_text(result.finish)));
+        write_error(fmt::format(
+            "loaded in {:.2f} s | prompt {} tokens{} | generated {} tokens{} | weights {}, KV cache {}, "
+            "checkpoints {}, working {}, peak RSS {} | "
+            "seed {} | ended by: {}\n",
+            load_s, result.n_prompt_tokens, speed_text(result.n_prompt_tokens, result.prefill_s),
+            result.n_generated, speed_text(result.n_generated - 1, result.decode_s), weights_text(engine),
+            human_bytes(session.kv_cache_bytes()), human_bytes(session.checkpoint_bytes()),
+            human_bytes(session.working_bytes()), human_bytes(peak_resident_bytes()), seed,
+            finish_text(result.finish)));
+    }
+
+    static std::string weights_text(const runtime::Engine& engine) {
+        const std::string resident = human_bytes(engine.resident_weights_bytes());
+        const runtime::RamTier* tier = engine.experts();
+        if (tier == nullptr) return resident;
+        const std::string slots = human_bytes(tier->plan().total_bytes());
+        if (tier->plan().n_kept() == tier->layouts().n_all()) return fmt::format("{} + {}", resident, slots);
+        return fmt::format("{} + {} of {:.0f} % of the experts", resident, slots,
+                           100.0 * static_cast<double>(tier->plan().n_kept()) /
+                               static_cast<double>(tier->layouts().n_all()));
+    }
+
+    void write_stats(const runtime::Engine& engine, const runtime::GenerationResult& result,
+                     double load_s) const {
+        nlohmann::ordered_json stats = expert_report_json(engine);
+        stats["run"] = {{"load_s", load_s},
+                        {"prompt_tokens", result.n_prompt_tokens},
+                        {"prefill_s", result.prefill_s},
+                        {"generated_tokens", result.n_generated},
+                        {"decode_s", result.decode_s},
+                        {"peak_rss", peak_resident_bytes()}};
+        const std::string text = stats.dump(1) + "\n";
+        PartialFile file(stats_path_, static_cast<std::int64_t>(text.size()));
+        file.write_at(0, text.data(), text.size());
+        file.commit();
     }
 
     TextInput input_;
@@ -168,6 +217,9 @@ class RunCommand : public Command {
     int n_threads_ = 0;
     bool display_prompt_ = false;
     bool quiet_ = false;
+    bool stats_ = false;
+    std::string stats_path_;
+    MemoryFlags memory_;
     runtime::GenerationOptions options_;
     runtime::SessionOptions session_options_;
     runtime::SamplerOptions sampler_options_;

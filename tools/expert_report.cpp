@@ -1,0 +1,115 @@
+#include "tools/expert_report.h"
+
+#include "tools/printable.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <iterator>
+
+namespace greenroom::tools {
+namespace {
+
+using nlohmann::ordered_json;
+
+double share(std::int64_t part, std::int64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+std::int64_t n_demanded(const cache::CacheCounters& c) { return c.n_hits + c.n_late + c.n_misses; }
+
+double hit_rate(const cache::CacheCounters& c) { return share(c.n_hits, n_demanded(c)); }
+
+double seconds(std::int64_t us) { return static_cast<double>(us) * 1e-6; }
+
+ordered_json as_json(const cache::CacheCounters& c) {
+    return {{"hits", c.n_hits},
+            {"late", c.n_late},
+            {"misses", c.n_misses},
+            {"hit_rate", hit_rate(c)},
+            {"bytes_read", c.n_bytes_read},
+            {"reads_failed", c.n_failed},
+            {"stall_us", c.stall_us},
+            {"filled", c.n_filled},
+            {"prefetched", c.n_prefetched},
+            {"prefetch_useful", c.n_useful},
+            {"prefetch_wasted", c.n_wasted}};
+}
+
+}  // namespace
+
+std::string expert_report_text(const runtime::Engine& engine) {
+    const runtime::RamTier* tier = engine.experts();
+    if (tier == nullptr) return "experts: the model has none that are routed\n";
+    const cache::ExpertCache& cache = tier->cache();
+    const cache::CacheCounters all = cache.total();
+    std::string text;
+    auto to = std::back_inserter(text);
+    fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts ({})\n",
+                   human_bytes(engine.memory_budget().total), human_bytes(engine.resident_weights_bytes()),
+                   human_bytes(tier->plan().total_bytes()), tier->arena().describe());
+    fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
+                   tier->layouts().n_all(), tier->options().policy,
+                   tier->policy().scope() == cache::Scope::layer ? "layer" : "model");
+    fmt::format_to(to, "calls     {:.1f} % hits of {} ({} late, {} misses)\n", 100 * hit_rate(all),
+                   n_demanded(all), all.n_late, all.n_misses);
+    fmt::format_to(to, "reads     {} ({} failed), waited {:.2f} s; {}\n", human_bytes(all.n_bytes_read),
+                   all.n_failed, seconds(all.stall_us), engine.reader().describe());
+    fmt::format_to(to, "ahead     {} prefetched: {:.0f} % useful, {:.0f} % wasted; {} filled\n",
+                   all.n_prefetched, 100 * share(all.n_useful, all.n_prefetched),
+                   100 * share(all.n_wasted, all.n_prefetched), all.n_filled);
+    for (int distance = 1; distance <= runtime::ExpertOptions::kMaxPrefetchLayers; ++distance)
+        if (const runtime::Foresight& foresight = tier->foresight(distance); foresight.n_called > 0)
+            fmt::format_to(to, "          {:.1f} % foreseen {} layer{} ahead\n", 100 * foresight.recall(),
+                           distance, distance == 1 ? "" : "s");
+    fmt::format_to(to, "{:>5} {:>7} {:>7} {:>7} {:>11} {:>10} {:>9} {:>7} {:>7}\n", "layer", "hits %", "late",
+                   "misses", "read", "waited ms", "ahead", "useful", "wasted");
+    for (int m = 0; m < tier->layouts().n_layers(); ++m) {
+        const cache::CacheCounters& c = cache.counters(m);
+        fmt::format_to(to, "{:>5} {:>7.1f} {:>7} {:>7} {:>11} {:>10.1f} {:>9} {:>7} {:>7}\n",
+                       tier->layouts().layer(m), 100 * hit_rate(c), c.n_late, c.n_misses,
+                       human_bytes(c.n_bytes_read), 1e3 * seconds(c.stall_us), c.n_prefetched, c.n_useful,
+                       c.n_wasted);
+    }
+    return text;
+}
+
+ordered_json expert_report_json(const runtime::Engine& engine) {
+    const runtime::MemoryBudget& budget = engine.memory_budget();
+    const cache::ReaderStats reads = engine.reader().stats();
+    ordered_json report{{"budget",
+                         {{"total", budget.total},
+                          {"resident_weights", engine.resident_weights_bytes()},
+                          {"expert_slots", budget.experts},
+                          {"sessions", budget.sessions}}},
+                        {"reader",
+                         {{"how", engine.reader().describe()},
+                          {"bytes_demanded", reads.bytes_demanded},
+                          {"bytes_prefetched", reads.bytes_prefetched},
+                          {"n_done", reads.n_done},
+                          {"n_failed", reads.n_failed},
+                          {"n_cancelled", reads.n_cancelled},
+                          {"latency_sum_us", reads.latency_sum_us},
+                          {"latency_max_us", reads.latency_max_us}}}};
+    const runtime::RamTier* tier = engine.experts();
+    if (tier == nullptr) return report;
+    ordered_json experts = as_json(tier->cache().total());
+    experts["resident"] = tier->cache().n_resident();
+    experts["all"] = tier->layouts().n_all();
+    experts["policy"] = tier->options().policy;
+    experts["scope"] = cache::scope_name(tier->policy().scope());
+    experts["prefetch_layers"] = tier->options().prefetch_layers;
+    experts["recall"] = ordered_json::array();
+    for (int distance = 1; distance <= tier->options().prefetch_layers; ++distance)
+        experts["recall"].push_back(tier->foresight(distance).recall());
+    report["experts"] = std::move(experts);
+    report["layers"] = ordered_json::array();
+    for (int m = 0; m < tier->layouts().n_layers(); ++m) {
+        ordered_json layer{{"layer", tier->layouts().layer(m)}};
+        layer.update(as_json(tier->cache().counters(m)));
+        report["layers"].push_back(std::move(layer));
+    }
+    return report;
+}
+
+}  // namespace greenroom::tools

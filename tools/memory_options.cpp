@@ -1,0 +1,59 @@
+#include "tools/memory_options.h"
+
+#include "cache/policies.h"
+#include "runtime/available_memory.h"
+#include "tools/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string>
+#include <utility>
+
+namespace greenroom::tools {
+
+void add_memory_options(CLI::App& app, MemoryFlags& flags) {
+    constexpr const char* kGroup = "Memory";
+    app.add_option_function<std::string>(
+           "--ram", [&flags](const std::string& text) { flags.ram = parse_memory_size("--ram", text); },
+           fmt::format("Memory for everything: {}. Experts that do not fit into it stay on the disk",
+                       kMemorySizeHelp))
+        ->type_name("SIZE")
+        ->default_str("what is available, less a reserve")
+        ->group(kGroup);
+    const auto names = cache::policy_names();
+    app.add_option("--cache-policy", flags.experts.policy,
+                   fmt::format("Who stays in memory: {}", fmt::join(names, ", ")))
+        ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())))
+        ->type_name("NAME")
+        ->capture_default_str()
+        ->group(kGroup);
+    app.add_option_function<std::string>(
+           "--cache-scope",
+           [&flags](const std::string& name) {
+               flags.experts.scope = name == "global" ? cache::Scope::global : cache::Scope::layer;
+           },
+           "Who competes for memory: the experts of a layer, or all (global)")
+        ->check(CLI::IsMember({"layer", "global"}))
+        ->type_name("NAME")
+        ->default_str(std::string(cache::scope_name(flags.experts.scope)))
+        ->group(kGroup);
+    app.add_option("--prefetch-layers", flags.experts.prefetch_layers,
+                   "Layers ahead for which experts are guessed and read; 0: none")
+        ->check(whole_number(0, runtime::ExpertOptions::kMaxPrefetchLayers))
+        ->type_name("N")
+        ->capture_default_str()
+        ->group(kGroup);
+}
+
+runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress) {
+    runtime::LoadOptions options;
+    options.progress = std::move(progress);
+    options.ram_bytes = flags.ram.is_given() ? flags.ram.of(runtime::available_memory_bytes()) : 0;
+    options.experts = flags.experts;
+    options.session = session;
+    return options;
+}
+
+}  // namespace greenroom::tools

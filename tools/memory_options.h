@@ -1,0 +1,25 @@
+#pragma once
+
+// The flags that say how much memory the model may have and how its experts are kept in it.
+
+#include "quant/base/log.h"
+#include "runtime/engine.h"
+#include "tools/memory_size.h"
+
+#include <CLI/CLI.hpp>
+
+namespace greenroom::tools {
+
+struct MemoryFlags {
+    MemorySize ram;  // not given: what is available, less a reserve
+    runtime::ExpertOptions experts;
+};
+
+// --ram SIZE, --cache-policy NAME, --cache-scope NAME, --prefetch-layers N
+void add_memory_options(CLI::App& app, MemoryFlags& flags);
+
+// For one session of this kind.
+runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress);
+
+}  // namespace greenroom::tools
