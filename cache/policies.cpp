@@ -1,5 +1,6 @@
 #include "cache/policies.h"
 
+#include "cache/learned_policy.h"
 #include "quant/base/error.h"
 
 #include <fmt/format.h>
@@ -12,7 +13,7 @@
 namespace greenroom::cache {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames = {"decay", "lru", "lfu", "fifo", "random"};
+constexpr std::array<std::string_view, 6> kNames = {"learned", "decay", "lru", "lfu", "fifo", "random"};
 
 // The base class keeps the last use and takes the oldest among equal scores; all are equal here.
 class Lru : public Policy {
@@ -102,6 +103,7 @@ class Decay : public Policy {
 std::span<const std::string_view> policy_names() noexcept { return kNames; }
 
 std::unique_ptr<Policy> make_policy(std::string_view name, const CacheShape& shape, Scope scope) {
+    if (name == "learned") return make_learned_policy(shape, scope);
     if (name == "lru") return std::make_unique<Lru>(shape, scope);
     if (name == "fifo") return std::make_unique<Fifo>(shape, scope);
     if (name == "random") return std::make_unique<Random>(shape, scope);

@@ -3,6 +3,7 @@
 // The policies by name.
 //
 //     name     score of an expert (the lowest is evicted)                           work per request
+//     learned  how soon it will be called, as learned so far (learned_policy.h)     O(k · E)
 //     lru      when it was last called                                              O(k)
 //     fifo     when it was loaded                                                   O(k)
 //     random   none: every evictable expert is as good a victim as any other        O(1); victim O(E · L)
@@ -19,7 +20,7 @@
 
 namespace greenroom::cache {
 
-inline constexpr std::string_view kDefaultPolicy = "decay";
+inline constexpr std::string_view kDefaultPolicy = "learned";
 inline constexpr Scope kDefaultScope = Scope::layer;
 
 // All names, the default first.

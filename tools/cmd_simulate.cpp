@@ -40,7 +40,7 @@ default marks the policy and scope that Greenroom uses when none is asked for. W
 
 Examples:
   greenroom simulate --trace traces/chat traces/code --sizes 15,30,60
-  greenroom simulate --trace traces/chat --policy lru,decay --scope layer --sizes 5..90 --plot hits.svg
+  greenroom simulate --trace traces/chat --policy learned,lru --scope layer --sizes 5..90 --plot hits.svg
   greenroom simulate --trace traces/chat --expert-mib 2.3 --hit-gbs 900 --miss-gbs 70)";
 
 // What a token costs.
