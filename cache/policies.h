@@ -29,6 +29,9 @@ std::span<const std::string_view> policy_names() noexcept;
 // Error{bad_input} for a name that is not in the table.
 std::unique_ptr<Policy> make_policy(std::string_view name, const CacheShape& shape, Scope scope);
 
+// Memory that a policy takes, in bytes, about.
+std::int64_t policy_bytes(std::string_view name, const CacheShape& shape);
+
 // The decayed frequency with another decay per token, within (0, 1).
 std::unique_ptr<Policy> make_decay_policy(double decay, const CacheShape& shape, Scope scope);
 

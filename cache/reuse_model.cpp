@@ -95,6 +95,12 @@ ReuseModel::ReuseModel(int n_layers, int n_experts, int top_k)
     solve_parts();
 }
 
+std::int64_t ReuseModel::bytes(int n_layers, int n_experts, int top_k) noexcept {
+    const std::int64_t per_expert = kHistory + 2 * kHabits + kContext + 3 + 2 * n_experts + 2;
+    const std::int64_t per_call = std::int64_t{top_k} * 4 + std::int64_t{sizeof(Moment)} + 8;
+    return n_layers * (n_experts * per_expert * std::int64_t{sizeof(float)} + kCalls * per_call);
+}
+
 ReuseModel::Row ReuseModel::row_of(std::vector<float>& rows, std::int64_t i) const {
     return std::span(rows).subspan(static_cast<std::size_t>(i * stride_), static_cast<std::size_t>(stride_));
 }

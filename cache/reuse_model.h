@@ -47,6 +47,9 @@ class ReuseModel {
   public:
     ReuseModel(int n_layers, int n_experts, int top_k);
 
+    // What the constructor reserves.
+    static std::int64_t bytes(int n_layers, int n_experts, int top_k) noexcept;
+
     // Takes note of a request, of at most top_k experts, and writes the estimate for each expert of its
     // layer, always finite. `horizon`: how many tokens ahead it matters whether an expert is called, at least
     // 1; discount = 1 − 1 / horizon.

@@ -51,7 +51,7 @@ Engine::~Engine() {
 void Engine::load_weights(const LoadOptions& options) {
     GR_CHECK(reader_ == nullptr);
     const SessionPlan session = plan_session(spec_, file_.path(), options.session, n_threads());
-    reader_ = std::make_unique<cache::SsdReader>(file_.part_paths());
+    reader_ = std::make_unique<cache::SsdReader>(file_.part_paths(), options.reader);
     resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
     layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
 
@@ -61,6 +61,9 @@ void Engine::load_weights(const LoadOptions& options) {
     needs.sessions = options.n_sessions * session.memory.total();
     if (layouts_->n_layers() > 0) {
         const cache::SlotPlanOptions plan = layouts_->plan_options(options.experts.scope, 0);
+        needs.program += cache::policy_bytes(options.experts.policy, {.n_layers = layouts_->n_layers(),
+                                                                      .n_experts = layouts_->n_experts(),
+                                                                      .top_k = layouts_->top_k()});
         needs.least_experts = cache::SlotPlan::least_bytes(layouts_->layer_slot_bytes(), plan);
         needs.most_experts = cache::SlotPlan::most_bytes(layouts_->layer_slot_bytes(), plan);
     }

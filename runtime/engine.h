@@ -41,6 +41,7 @@ struct LoadOptions {
     // Of it for experts at most; 0: what is left.
     std::int64_t max_expert_bytes = 0;
     ExpertOptions experts;
+    cache::ReaderOptions reader;  // how the files are read
     // Memory is kept free for that many sessions of this kind.
     SessionOptions session;
     int n_sessions = 1;

@@ -21,7 +21,7 @@ std::unique_ptr<Engine> mini() {
 
 MemoryPlan plan_of(const Engine& engine, std::int64_t context, std::int64_t batch, int n_threads) {
     return plan_memory(engine.spec(), kv_layout(engine.spec(), {}, WindowRows::ring, context, batch), 0,
-                        batch, n_threads, Activations::q8);
+                       batch, n_threads, Activations::q8);
 }
 
 TEST(MemoryPlan, IsWhatTheSessionReserves) {
