@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 namespace greenroom::runtime {
 namespace {
@@ -83,6 +84,13 @@ Finish decode(Session& session, const text::Tokenizer& tokenizer, Sampler& sampl
 }
 
 }  // namespace
+
+std::vector<LogitBias> end_of_generation_bans(const text::Tokenizer& tokenizer) {
+    std::vector<LogitBias> bans;
+    for (text::TokenId id = 0; id < tokenizer.size(); ++id)
+        if (tokenizer.is_end_of_generation(id)) bans.push_back({id, -std::numeric_limits<float>::infinity()});
+    return bans;
+}
 
 GenerationResult generate(Session& session, const text::Tokenizer& tokenizer, Sampler& sampler,
                           std::span<const text::TokenId> prompt, const GenerationOptions& options,

@@ -36,6 +36,9 @@ struct GenerationResult {
     double decode_s = 0;  // from the first sampled token on
 };
 
+// With these biases a sampler never chooses a token that ends an answer (llama.cpp's --ignore-eos).
+std::vector<LogitBias> end_of_generation_bans(const text::Tokenizer& tokenizer);
+
 // Evaluates the prompt and hands the answer over piece by piece: whole UTF-8 characters, never a part of a
 // stop text. The tokens stay in the session. Error{bad_input} when the prompt is empty or does not fit into
 // the context.

@@ -19,7 +19,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
 namespace greenroom::tools {
 namespace {
@@ -118,7 +117,9 @@ class RunCommand : public Command {
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, n_threads_);
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
-        if (options_.ignore_end_of_generation) ban_end_of_generation(engine->tokenizer());
+        if (options_.ignore_end_of_generation)
+            for (const runtime::LogitBias& ban : runtime::end_of_generation_bans(engine->tokenizer()))
+                sampler_options_.logit_bias.push_back(ban);
         runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
         session_options_.context_tokens =
             choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
@@ -157,12 +158,6 @@ class RunCommand : public Command {
         if (tokens.empty())
             bad_usage("--prompt", "the prompt is empty, and this model needs at least one token");
         return tokens;
-    }
-
-    void ban_end_of_generation(const text::Tokenizer& tokenizer) {
-        for (text::TokenId id = 0; id < tokenizer.size(); ++id)
-            if (tokenizer.is_end_of_generation(id))
-                sampler_options_.logit_bias.push_back({id, -std::numeric_limits<float>::infinity()});
     }
 
     std::int64_t choose_context(const runtime::ModelSpec& spec, std::int64_t n_prompt) const {
