@@ -28,7 +28,7 @@ struct ExpertOptions {
     std::string policy = std::string(cache::kDefaultPolicy);
     cache::Scope scope = cache::kDefaultScope;
     // How many layers ahead the routers are asked for experts to be read; 0: none is read ahead.
-    int prefetch_layers = 2;
+    int prefetch_layers = 1;
 
     static constexpr int kMaxPrefetchLayers = 3;
 };

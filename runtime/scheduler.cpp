@@ -110,6 +110,11 @@ void ExpertScheduler::expect(const RouterGuess& guess) {
     const int ordinal = tier_->layouts().ordinal(guess.layer);
     const auto top_k = static_cast<std::size_t>(guess.rule.top_k);
     const std::size_t row = guess_row(guess.distance, ordinal);
+    // Where all layers compete, what a later one is expected to call had better stay.
+    if (tier_->policy().scope() == cache::Scope::global)
+        for (std::size_t i = 0; i < guess.experts.size(); i += top_k)
+            tier_->cache().on_prediction(
+                {.layer = ordinal, .step = first_step_, .experts = guess.experts.subspan(i, top_k)});
     // The likeliest of all tokens first.
     for (std::size_t k = 0; k < top_k; ++k)
         for (std::size_t i = k; i < guess.experts.size(); i += top_k) {
