@@ -23,6 +23,17 @@
 
 namespace greenroom::cpu {
 
+inline constexpr int kPanelRows = 16;
+inline constexpr int kPanelVectors = 16;
+
+// 256 values of each of the rows of a panel: weights (with the format's offset), four values of a row beside
+// each other; and of each group of 16 the scale, and the minimum where the format has one.
+struct alignas(64) PanelChunk {
+    std::uint8_t weights[ActivationBlock::kValues / 4][kPanelRows][4];
+    float scales[ActivationBlock::kGroups][kPanelRows];
+    float minimums[ActivationBlock::kGroups][kPanelRows];
+};
+
 // out[j] = row · x[j] for j < 1, 2 or 4. row: n_values weights, a whole number of blocks, which need no
 // alignment. Each out[j] has the same bits from all of them.
 struct QuantDot {
@@ -31,6 +42,16 @@ struct QuantDot {
     Fn x1;
     Fn x2;
     Fn x4;
+
+    // For many vectors: kPanelRows rows, row_bytes from one to the next, are laid out as a panel of
+    // activation_blocks(n_values) chunks, which then meets up to kPanelVectors vectors at a time:
+    // out[j · kPanelRows + r] = row r · x[j], the same bits again. nullptr where an ISA has none.
+    using Pack = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t n_values,
+                          PanelChunk* panel) noexcept;
+    using DotPanel = void (*)(const PanelChunk* panel, const ActivationBlock* const* x, int n_vectors,
+                              std::int64_t n_values, float* out) noexcept;
+    Pack pack = nullptr;
+    DotPanel dot_panel = nullptr;
 };
 
 // By ISA.

@@ -14,6 +14,7 @@
 // for 256 values at a time: one super-block, or 8 blocks of 32. A row may end in fewer of the latter; these
 // are copied to zeroed blocks first, and meet activations that are zero from there on.
 
+#include "cpu/dot_panel_simd.h"
 #include "cpu/dot_quant.h"
 #include "cpu/simd.h"
 #include "quant/decode_block.h"
@@ -155,14 +156,6 @@ GR_AVX512_INLINE __m512i sum_quarters_avx512(const __m512i* p) noexcept {
     return _mm512_permutexvar_epi32(order, sums);
 }
 
-// As spread_avx2().
-template <int kGroup>
-GR_AVX512_INLINE __m512 spread_avx512(const __m256* numbers) noexcept {
-    const __m512 low = _mm512_castps256_ps512(numbers[0]);
-    if constexpr (kGroup == 16) return _mm512_insertf32x8(low, numbers[1], 1);
-    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), low);
-}
-
 template <class Format, int kN>
 GR_AVX512_INLINE void add_chunk_avx512(const typename Format::Block* block, const ActivationBlock* const* x,
                                        std::int64_t chunk, __m512* lanes) noexcept {
@@ -223,7 +216,8 @@ template <class Format>
 constexpr QuantDots quant_dots() noexcept {
     return {{{dot_scalar<Format, 1>, dot_scalar<Format, 2>, dot_scalar<Format, 4>},
              {dot_avx2<Format, 1>, dot_avx2<Format, 2>, dot_avx2<Format, 4>},
-             {dot_avx512<Format, 1>, dot_avx512<Format, 2>, dot_avx512<Format, 4>}}};
+             {dot_avx512<Format, 1>, dot_avx512<Format, 2>, dot_avx512<Format, 4>, pack_avx512<Format>,
+              dot_panel_avx512<Format>}}};
 }
 
 // ---- Pieces of several formats ----

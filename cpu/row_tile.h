@@ -14,14 +14,17 @@
 #include "quant/base/tensor_view.h"
 #include "quant/decode.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace greenroom::cpu {
 
-// Rows of a tile: enough that a vector is used several times while it is in the first-level cache.
-inline constexpr int kTileRows = 8;
+// Rows of a tile: enough that a vector is used several times while it is in the first-level cache, and those
+// of a panel (dot_quant.h).
+inline constexpr int kTileRows = kPanelRows;
 
-// Scratch floats that a tile over rows of this length needs.
+// Scratch floats that a tile over rows of this length needs: for the rows in float32. A panel takes less, of
+// rows that are long enough to be made one.
 inline std::int64_t tile_floats(std::int64_t row_values) noexcept { return kTileRows * row_values; }
 
 // The vectors of a product: rows of float32, and the same rows in 8 bits if a tile is to use those.
@@ -46,7 +49,7 @@ class RowTile {
           quant_dot_(quant_dot),
           blocks_(w.row(first)),
           row_bytes_(w.row_bytes()),
-          floats_(scratch),
+          scratch_(scratch),
           n_rows_(static_cast<int>(last - first)),
           n_values_(w.row_values()) {
         if (quant_dot != nullptr) return;
@@ -59,7 +62,9 @@ class RowTile {
     template <class IndexOf, class Store>
     void multiply(std::int64_t n_vectors, const TileVectors& vectors, IndexOf&& index,
                   Store&& store) const noexcept {
-        if (quant_dot_ != nullptr)
+        if (makes_panel(n_vectors))
+            multiply_panel(n_vectors, vectors, index, store);
+        else if (quant_dot_ != nullptr)
             multiply_by(
                 n_vectors, [&](std::int64_t j) { return vectors.quantized.row(index(j)); },
                 [&](int r, const ActivationBlock* const* x, float* dots) {
@@ -76,19 +81,43 @@ class RowTile {
             multiply_by(
                 n_vectors, [&](std::int64_t j) { return vectors.x.row(index(j)); },
                 [&](int r, const float* const* x, float* dots) {
-                    kernels_.dot_f32_x4(floats_ + r * n_values_, x, n_values_, dots);
+                    kernels_.dot_f32_x4(scratch_ + r * n_values_, x, n_values_, dots);
                 },
                 [&](int r, const float* const* x, float* dots) {
                     for (int v = 0; v < 2; ++v)
-                        dots[v] = kernels_.dot_f32(floats_ + r * n_values_, x[v], n_values_);
+                        dots[v] = kernels_.dot_f32(scratch_ + r * n_values_, x[v], n_values_);
                 },
                 [&](int r, const float* const* x, float* dots) {
-                    *dots = kernels_.dot_f32(floats_ + r * n_values_, *x, n_values_);
+                    *dots = kernels_.dot_f32(scratch_ + r * n_values_, *x, n_values_);
                 },
                 store);
     }
 
   private:
+    // Whether laying the rows out pays for itself.
+    bool makes_panel(std::int64_t n_vectors) const noexcept {
+        constexpr std::int64_t kLeastVectors = 8;
+        return quant_dot_ != nullptr && quant_dot_->pack != nullptr && n_vectors >= kLeastVectors &&
+               n_rows_ == kPanelRows && n_values_ >= ActivationBlock::kValues;
+    }
+
+    template <class IndexOf, class Store>
+    void multiply_panel(std::int64_t n_vectors, const TileVectors& vectors, IndexOf&& index,
+                        Store&& store) const noexcept {
+        static_assert(2 * sizeof(PanelChunk) <= (ActivationBlock::kValues + 1) * kTileRows * sizeof(float));
+        auto* panel = reinterpret_cast<PanelChunk*>(scratch_);
+        quant_dot_->pack(blocks_, row_bytes_, n_values_, panel);
+        for (std::int64_t first = 0; first < n_vectors; first += kPanelVectors) {
+            const auto n = static_cast<int>(std::min<std::int64_t>(kPanelVectors, n_vectors - first));
+            const ActivationBlock* x[kPanelVectors];
+            for (int j = 0; j < n; ++j) x[j] = vectors.quantized.row(index(first + j));
+            float dots[kPanelVectors * kPanelRows];
+            quant_dot_->dot_panel(panel, x, n, n_values_, dots);
+            for (int j = 0; j < n; ++j)
+                for (int r = 0; r < kPanelRows; ++r) store(first + j, r, dots[j * kPanelRows + r]);
+        }
+    }
+
     // Four vectors at a time, then two, then one.
     template <class VectorAt, class DotX4, class DotX2, class DotX1, class Store>
     void multiply_by(std::int64_t n_vectors, const VectorAt& vector, const DotX4& dot_x4, const DotX2& dot_x2,
@@ -125,7 +154,7 @@ class RowTile {
     const QuantDot* quant_dot_;
     const std::byte* blocks_;
     std::int64_t row_bytes_;
-    const float* floats_;
+    float* scratch_;  // the rows in float32, or room for a panel of them
     int n_rows_;
     std::int64_t n_values_;
 };

@@ -112,6 +112,33 @@ TEST_P(QuantDotOf, IsTheSumOverDecodedWeightsAndDequantizedActivations) {
     }
 }
 
+TEST_P(QuantDotOf, APanelOfRowsHasTheBitsOfEachRow) {
+    for (const std::int64_t n : lengths()) {
+        const test::RandomTensor w(type, n, kPanelRows, 1, 5);
+        std::vector<std::vector<ActivationBlock>> vectors;
+        const ActivationBlock* x[kPanelVectors];
+        for (unsigned j = 0; j < kPanelVectors; ++j) {
+            vectors.push_back(quantized(test::random_floats(n, 60 + j)));
+            x[j] = vectors[j].data();
+        }
+        for (const Isa isa : available_isas()) {
+            const QuantDot& kernel = *find_quant_dot(type, isa);
+            if (kernel.pack == nullptr) continue;
+            std::vector<PanelChunk> panel(static_cast<std::size_t>(activation_blocks(n)));
+            kernel.pack(w.view.row(0), w.view.row_bytes(), n, panel.data());
+            for (const int n_vectors : {1, 7, kPanelVectors}) {
+                float out[kPanelVectors * kPanelRows];
+                kernel.dot_panel(panel.data(), x, n_vectors, n, out);
+                for (int j = 0; j < n_vectors; ++j)
+                    for (int r = 0; r < kPanelRows; ++r)
+                        ASSERT_EQ(out[j * kPanelRows + r],
+                                  dot(kernel, w.view.row(r), vectors[static_cast<std::size_t>(j)], n))
+                            << isa_name(isa) << " n = " << n << " row " << r << " vector " << j;
+            }
+        }
+    }
+}
+
 TEST_P(QuantDotOf, HasTheSameBitsOnEverySimdIsaAndBesideAnyNeighbours) {
     for (const std::int64_t n : lengths()) {
         const test::RandomTensor w(type, n, 3, 1, 3);

@@ -61,8 +61,8 @@ TEST_P(MatmulOf, EveryOutputIsItsDotProduct) {
 // the largest of 16, and the second term leaves a 254th of that; float32 rounding comes on top.
 TEST_P(MatmulOf, InEightBitsEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
     constexpr std::int64_t n_in = 512;
-    constexpr std::int64_t n_out = 21;
-    constexpr std::int64_t n_tokens = 6;
+    constexpr std::int64_t n_out = 37;     // two whole tiles and some rows
+    constexpr std::int64_t n_tokens = 11;  // more than a panel takes at once, in two terms
     const RandomTensor w(GetParam(), n_in, n_out, 1, 12);
     const auto reference = w.decoded();
     const auto x = test::random_floats(n_tokens * n_in, 13);
