@@ -39,7 +39,7 @@ ExpertCache::ExpertCache(Policy& policy, Mover& mover, std::byte* memory, const 
         const int slot_class = plan_.class_of_layer(id_of(i).layer);
         GR_CHECK(layouts_[i].slot_bytes() <=
                  plan_.classes()[static_cast<std::size_t>(slot_class)].slot_bytes);
-        entries_[i].slot_class = static_cast<std::int8_t>(slot_class);
+        entries_[i].slot_class = static_cast<std::int16_t>(slot_class);
     }
     std::int64_t n_slots = 0;
     for (const SlotClass& c : plan_.classes()) {

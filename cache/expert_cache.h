@@ -121,7 +121,7 @@ class ExpertCache {
         State state = State::absent;
         bool is_demanded = false;
         bool is_prefetched = false;  // read ahead, and not demanded since
-        std::int8_t slot_class = -1;
+        std::int16_t slot_class = -1;
         std::int64_t slot = -1;
         Ticket ticket{};
     };

@@ -182,7 +182,7 @@ class RunCommand : public Command {
     }
 
     static std::string weights_text(const runtime::Engine& engine) {
-        const std::string resident = human_bytes(engine.resident_weights_bytes());
+        std::string resident = human_bytes(engine.resident_weights_bytes());
         const runtime::RamTier* tier = engine.experts();
         if (tier == nullptr) return resident;
         const std::string slots = human_bytes(tier->plan().total_bytes());

@@ -64,7 +64,7 @@ TEST(MemoryFlags, TheLeastBudgetThatIsNamedWorksIsKeptAndChangesNothing) {
     const TempDir folder;
     const int least = least_ram();
     // The program itself does not take exactly the same every time.
-    const std::string ram = std::to_string(least + (kSanitized ? 30 : 1)) + "MiB";
+    const std::string ram = std::to_string(least + (kSanitized ? 4 : 1)) + "MiB";
     const Finished tight = greenroom(
         run_on_demo_model({"-n", "24", "--ram", ram, "--stats", "--stats-json", folder.file("stats.json")}));
     ASSERT_EQ(tight.exit_code, 0) << tight.err;
@@ -104,7 +104,7 @@ TEST(MemoryFlags, NonsenseIsBadUsage) {
 
 TEST(MemoryFlags, EveryPolicyGivesTheSameAnswer) {
     const std::string expected = greenroom(run_on_demo_model({"-n", "12", "-q"})).out;
-    const std::string ram = std::to_string(least_ram() + (kSanitized ? 30 : 3)) + "MiB";
+    const std::string ram = std::to_string(least_ram() + (kSanitized ? 6 : 3)) + "MiB";
     for (const char* policy : {"learned", "decay", "lru", "lfu", "fifo", "random"})
         for (const char* scope : {"layer", "global"}) {
             const Finished finished = greenroom(run_on_demo_model(
@@ -114,7 +114,7 @@ TEST(MemoryFlags, EveryPolicyGivesTheSameAnswer) {
 }
 
 TEST(MemoryFlags, AFailingDiskEndsTheAnswerWithAnErrorThatNamesTheFile) {
-    const std::string ram = std::to_string(least_ram() + (kSanitized ? 30 : 1)) + "MiB";
+    const std::string ram = std::to_string(least_ram() + (kSanitized ? 4 : 1)) + "MiB";
     const Finished failed =
         Subprocess(with_faults("eio@*200", {"-n", "200", "--ignore-eos", "--ram", ram})).wait();
     EXPECT_EQ(failed.exit_code, 1);
@@ -123,7 +123,7 @@ TEST(MemoryFlags, AFailingDiskEndsTheAnswerWithAnErrorThatNamesTheFile) {
 
 TEST(MemoryFlags, InterruptEndsAnAnswerThatWaitsForTheDisk) {
     using namespace std::chrono_literals;
-    const std::string ram = std::to_string(least_ram() + (kSanitized ? 30 : 1)) + "MiB";
+    const std::string ram = std::to_string(least_ram() + (kSanitized ? 4 : 1)) + "MiB";
     Subprocess process(with_faults("delay_ms=50@20+", {"-n", "200", "--ignore-eos", "--ram", ram}));
     std::this_thread::sleep_for(kSanitized ? 4000ms : 1500ms);
     const auto begin = std::chrono::steady_clock::now();
