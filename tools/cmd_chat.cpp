@@ -84,11 +84,7 @@ class ChatCommand : public Command {
             ->capture_default_str();
         app_.add_flag("--no-history", no_history_,
                       "Neither read nor keep the lines of earlier conversations");
-        add_batch_option(app_, options_.session.batch_tokens);
-        add_kv_cache_options(app_, options_.session);
-        add_memory_options(app_, memory_);
-        add_threads_option(app_, n_threads_);
-        add_activations_option(app_, options_.session.activations);
+        add_evaluation_options(app_, options_.session, memory_, n_threads_);
         add_sampling_options(app_, options_.sampler);
     }
 

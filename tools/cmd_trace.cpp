@@ -96,11 +96,7 @@ class TraceCommand : public Command {
             ->check(whole_number(0, kMaxTokens))
             ->type_name("N")
             ->capture_default_str();
-        add_batch_option(app_, session_options_.batch_tokens);
-        add_kv_cache_options(app_, session_options_);
-        add_memory_options(app_, memory_);
-        add_threads_option(app_, n_threads_);
-        add_activations_option(app_, session_options_.activations);
+        add_evaluation_options(app_, session_options_, memory_, n_threads_);
         add_sampling_options(app_, sampler_options_);
     }
 

@@ -46,6 +46,15 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags) {
         ->group(kGroup);
 }
 
+void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
+                            int& n_threads) {
+    add_batch_option(app, session.batch_tokens);
+    add_kv_cache_options(app, session);
+    add_memory_options(app, memory);
+    add_threads_option(app, n_threads);
+    add_activations_option(app, session.activations);
+}
+
 runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
                                   ProgressFn progress) {
     runtime::LoadOptions options;

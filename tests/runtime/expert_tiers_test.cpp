@@ -103,7 +103,6 @@ TEST_P(ExpertTiers, OutputDoesNotDependOnMemoryPolicyPrefetchBatchOrThreads) {
             << setting.max_expert_bytes << " bytes, " << setting.policy << ", "
             << cache::scope_name(setting.scope) << ", " << setting.prefetch_layers << " layers ahead";
         const cache::ExpertCache& cache = engine->experts()->cache();
-
         EXPECT_GT(cache.total().n_misses + cache.total().n_late, 0);
         EXPECT_GT(cache.total().n_bytes_read, 0);
     }
