@@ -4,6 +4,7 @@
 // on most cores) and add the tail as a masked or scalar rest at the end. Tolerance against the reference: n ·
 // 2^-24 · Σ|a·b|.
 
+#include "cpu/glu.h"
 #include "cpu/kernels.h"
 #include "cpu/quantize.h"
 #include "cpu/simd.h"
@@ -161,10 +162,11 @@ GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* 
 }
 
 constexpr std::array<Kernels, 3> kTables{{
-    {Isa::scalar, dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar,
-     quantize_row_scalar},
-    {Isa::avx2, dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2},
-    {Isa::avx512, dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2},
+    {Isa::scalar, dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar, quantize_row_scalar,
+     glu_scalar},
+    {Isa::avx2, dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
+    {Isa::avx512, dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2,
+     glu_avx512},
 }};
 
 }  // namespace

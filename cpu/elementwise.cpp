@@ -1,6 +1,7 @@
 #include "cpu/elementwise.h"
 
 #include "cpu/activation.h"
+#include "cpu/kernels.h"
 
 #include <algorithm>
 #include <cassert>
@@ -103,10 +104,10 @@ void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrix
 
 void glu(ThreadTeam& team, MatrixView gate, ConstMatrixView up, Glu kind) {
     assert(gate.n_rows == up.n_rows && gate.n_cols == up.n_cols);
+    const Kernels& k = kernels();
     const auto join_rows = [&](std::int64_t first, std::int64_t last, int) noexcept {
         for (std::int64_t t = first; t < last; ++t)
-            for (std::int64_t i = 0; i < gate.n_cols; ++i)
-                gate.row(t)[i] = join_glu(kind, gate.row(t)[i], up.row(t)[i]);
+            k.glu(kind, gate.row(t), gate.row(t), up.row(t), gate.n_cols);
     };
     team.parallel_for(gate.n_rows, row_grain(4 * gate.n_cols), join_rows);
 }

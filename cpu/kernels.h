@@ -6,6 +6,7 @@
 // need no alignment.
 
 #include "cpu/isa.h"
+#include "quant/base/op_params.h"
 
 #include <cstdint>
 
@@ -36,6 +37,10 @@ struct Kernels {
 
     // One row of activations to 8 bits, see quantize.h. The same bits on every ISA.
     void (*quantize_row)(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
+
+    // out[i] = join_glu(kind, gate[i], up[i]), see activation.h; out may be gate or up. What a value gives
+    // depends neither on n nor on its place. Within a few units in the last place of the reference.
+    void (*glu)(Glu kind, float* out, const float* gate, const float* up, std::int64_t n) noexcept;
 };
 
 // The table of the selected ISA (select_isa(), evaluated at the first call; may throw what that throws).
