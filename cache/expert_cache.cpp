@@ -7,6 +7,10 @@
 
 namespace greenroom::cache {
 
+double CacheCounters::hit_rate() const noexcept {
+    return n_demanded() == 0 ? 0.0 : static_cast<double>(n_hits) / static_cast<double>(n_demanded());
+}
+
 CacheCounters& CacheCounters::operator+=(const CacheCounters& other) noexcept {
     n_hits += other.n_hits;
     n_late += other.n_late;
@@ -18,6 +22,20 @@ CacheCounters& CacheCounters::operator+=(const CacheCounters& other) noexcept {
     n_bytes_read += other.n_bytes_read;
     n_failed += other.n_failed;
     stall_us += other.stall_us;
+    return *this;
+}
+
+CacheCounters& CacheCounters::operator-=(const CacheCounters& other) noexcept {
+    n_hits -= other.n_hits;
+    n_late -= other.n_late;
+    n_misses -= other.n_misses;
+    n_filled -= other.n_filled;
+    n_prefetched -= other.n_prefetched;
+    n_useful -= other.n_useful;
+    n_wasted -= other.n_wasted;
+    n_bytes_read -= other.n_bytes_read;
+    n_failed -= other.n_failed;
+    stall_us -= other.stall_us;
     return *this;
 }
 

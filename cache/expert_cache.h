@@ -49,7 +49,12 @@ struct CacheCounters {
     std::int64_t n_failed = 0;      // reads
     std::int64_t stall_us = 0;      // spent in wait()
 
+    std::int64_t n_demanded() const noexcept { return n_hits + n_late + n_misses; }
+    // Of what was demanded; 0 where nothing was.
+    double hit_rate() const noexcept;
+
     CacheCounters& operator+=(const CacheCounters& other) noexcept;
+    CacheCounters& operator-=(const CacheCounters& other) noexcept;
 };
 
 enum class Demand {

@@ -55,6 +55,8 @@ Topology read_topology() {
             result.n_threads = std::max(n_cores, hwloc_bitmap_weight(allowed));
         }
         hwloc_bitmap_free(allowed);
+        if (const hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0))
+            if (const char* name = hwloc_obj_get_info_by_name(package, "CPUModel")) result.cpu_name = name;
     }
     hwloc_topology_destroy(topology);
     return result;

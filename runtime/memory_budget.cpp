@@ -2,6 +2,7 @@
 
 #include "quant/base/error.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,6 +61,11 @@ std::int64_t resident_set_bytes() {
     std::int64_t size = 0;
     std::int64_t resident = 0;
     return in >> size >> resident ? resident * ::sysconf(_SC_PAGESIZE) : 0;
+}
+
+std::int64_t peak_resident_set_bytes() {
+    struct rusage usage {};
+    return ::getrusage(RUSAGE_SELF, &usage) == 0 ? std::int64_t{usage.ru_maxrss} * 1024 : 0;
 }
 
 }  // namespace greenroom::runtime

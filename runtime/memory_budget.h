@@ -34,4 +34,7 @@ MemoryBudget share_out_memory(const std::string& path, const MemoryNeeds& needs,
 // What the process has in RAM now. 0 where the system does not say.
 std::int64_t resident_set_bytes();
 
+// The most that it has had. 0 where the system does not say.
+std::int64_t peak_resident_set_bytes();
+
 }  // namespace greenroom::runtime

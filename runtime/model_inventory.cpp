@@ -1,6 +1,7 @@
 #include "runtime/model_inventory.h"
 
 #include "runtime/arch/registry.h"
+#include "runtime/file_type.h"
 
 #include <algorithm>
 #include <charconv>
@@ -192,6 +193,14 @@ class Count {
     std::map<quant::Type, TypeShare> types_;
 };
 
+std::string file_type_of(const quant::Gguf& gguf, const std::vector<TypeShare>& types) {
+    const quant::GgufValue* value = gguf.find("general.file_type");
+    const auto number = value != nullptr ? value->as_uint() : std::nullopt;
+    std::string_view name = number ? file_type_name(*number) : std::string_view();
+    if (name.empty() && !types.empty()) name = quant::type_name(types.front().type);
+    return std::string(name);
+}
+
 }  // namespace
 
 ModelInventory take_inventory(const quant::Gguf& gguf) {
@@ -200,6 +209,7 @@ ModelInventory take_inventory(const quant::Gguf& gguf) {
     inventory.name = string_of(gguf, "general.name", "");
     inventory.known_architecture = is_known_architecture(inventory.architecture);
     Count(gguf, inventory).add_all();
+    inventory.file_type = file_type_of(gguf, inventory.types);
     return inventory;
 }
 

@@ -21,6 +21,8 @@ struct TypeShare {
 struct ModelInventory {
     std::string architecture;         // general.architecture, or "unknown"
     std::string name;                 // general.name, or empty
+    std::string file_type;            // general.file_type by name (Q4_K_M); where the file does not say, the
+                                      // type with the most bytes; empty without tensors
     bool known_architecture = false;  // Greenroom can run it
 
     std::int64_t n_parameters = 0;         // all tensors

@@ -23,7 +23,7 @@ constexpr const char* kExamples =
 
 With --json one object; sizes in bytes, counts as numbers, 0 for what the file doesn't say:
   path, part_paths, n_parts, part (only of a file opened alone; from 1), gguf_version, alignment,
-  file_bytes, architecture, name, known_architecture, n_parameters, n_active_parameters, resident_bytes,
+  file_bytes, architecture, name, file_type, known_architecture, n_parameters, n_active_parameters, resident_bytes,
   expert_bytes, active_bytes, n_layers, n_moe_layers, n_experts, top_k, one_expert_bytes, context_length,
   kv_cache: {key_type, value_type, bytes_per_token, window_bytes, state_bytes, checkpoint_bytes}, or null
   for a model that Greenroom can't run; windows as for the whole context in batches of 512,
@@ -63,6 +63,7 @@ void write_summary(Text out, const GgufReport& report) {
     line("architecture",
          printable(model.architecture, 80) + (model.known_architecture ? "" : " (Greenroom can't run it)"));
     if (!model.name.empty()) line("name", printable(model.name, 80));
+    if (!model.file_type.empty()) line("file type", model.file_type);
     if (model.context_length > 0) line("context", fmt::format("{} tokens", model.context_length));
     if (gguf.tensors().empty()) return line("tensors", "none");
 

@@ -2,6 +2,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/generation.h"
+#include "runtime/memory_budget.h"
 #include "tools/command.h"
 #include "tools/expert_report.h"
 #include "tools/interrupt.h"
@@ -14,7 +15,6 @@
 #include "tools/text_input.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -64,11 +64,6 @@ class Stopwatch {
   private:
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
-
-std::int64_t peak_resident_bytes() {
-    struct rusage usage {};
-    return ::getrusage(RUSAGE_SELF, &usage) == 0 ? std::int64_t{usage.ru_maxrss} * 1024 : 0;
-}
 
 class RunCommand : public Command {
   public:
@@ -173,7 +168,7 @@ class RunCommand : public Command {
             load_s, result.n_prompt_tokens, speed_text(result.n_prompt_tokens, result.prefill_s),
             result.n_generated, speed_text(result.n_generated - 1, result.decode_s), weights_text(engine),
             human_bytes(session.kv_cache_bytes()), human_bytes(session.checkpoint_bytes()),
-            human_bytes(session.working_bytes()), human_bytes(peak_resident_bytes()), seed,
+            human_bytes(session.working_bytes()), human_bytes(runtime::peak_resident_set_bytes()), seed,
             finish_text(result.finish)));
     }
 
@@ -196,7 +191,7 @@ class RunCommand : public Command {
                         {"prefill_s", result.prefill_s},
                         {"generated_tokens", result.n_generated},
                         {"decode_s", result.decode_s},
-                        {"peak_rss", peak_resident_bytes()}};
+                        {"peak_rss", runtime::peak_resident_set_bytes()}};
         const std::string text = stats.dump(1) + "\n";
         PartialFile file(stats_path_, static_cast<std::int64_t>(text.size()));
         file.write_at(0, text.data(), text.size());

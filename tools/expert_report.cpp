@@ -16,17 +16,13 @@ double share(std::int64_t part, std::int64_t whole) {
     return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-std::int64_t n_demanded(const cache::CacheCounters& c) { return c.n_hits + c.n_late + c.n_misses; }
-
-double hit_rate(const cache::CacheCounters& c) { return share(c.n_hits, n_demanded(c)); }
-
 double seconds(std::int64_t us) { return static_cast<double>(us) * 1e-6; }
 
 ordered_json as_json(const cache::CacheCounters& c) {
     return {{"hits", c.n_hits},
             {"late", c.n_late},
             {"misses", c.n_misses},
-            {"hit_rate", hit_rate(c)},
+            {"hit_rate", c.hit_rate()},
             {"bytes_read", c.n_bytes_read},
             {"reads_failed", c.n_failed},
             {"stall_us", c.stall_us},
@@ -51,8 +47,8 @@ std::string expert_report_text(const runtime::Engine& engine) {
     fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
                    tier->layouts().n_all(), tier->options().policy,
                    tier->policy().scope() == cache::Scope::layer ? "layer" : "model");
-    fmt::format_to(to, "calls     {:.1f} % hits of {} ({} late, {} misses)\n", 100 * hit_rate(all),
-                   n_demanded(all), all.n_late, all.n_misses);
+    fmt::format_to(to, "calls     {:.1f} % hits of {} ({} late, {} misses)\n", 100 * all.hit_rate(),
+                   all.n_demanded(), all.n_late, all.n_misses);
     fmt::format_to(to, "reads     {} ({} failed), waited {:.2f} s; {}\n", human_bytes(all.n_bytes_read),
                    all.n_failed, seconds(all.stall_us), engine.reader().describe());
     fmt::format_to(to, "ahead     {} prefetched: {:.0f} % useful, {:.0f} % wasted; {} filled\n",
@@ -67,7 +63,7 @@ std::string expert_report_text(const runtime::Engine& engine) {
     for (int m = 0; m < tier->layouts().n_layers(); ++m) {
         const cache::CacheCounters& c = cache.counters(m);
         fmt::format_to(to, "{:>5} {:>7.1f} {:>7} {:>7} {:>11} {:>10.1f} {:>9} {:>7} {:>7}\n",
-                       tier->layouts().layer(m), 100 * hit_rate(c), c.n_late, c.n_misses,
+                       tier->layouts().layer(m), 100 * c.hit_rate(), c.n_late, c.n_misses,
                        human_bytes(c.n_bytes_read), 1e3 * seconds(c.stall_us), c.n_prefetched, c.n_useful,
                        c.n_wasted);
     }

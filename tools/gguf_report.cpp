@@ -114,6 +114,7 @@ std::string as_json(const GgufReport& report) {
                 {"file_bytes", gguf.file_bytes()},
                 {"architecture", model.architecture},
                 {"name", model.name},
+                {"file_type", model.file_type},
                 {"known_architecture", model.known_architecture},
                 {"n_parameters", model.n_parameters},
                 {"n_active_parameters", model.n_active_parameters},

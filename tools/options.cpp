@@ -196,8 +196,9 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 4> kFlags{{{"-ctk", "--cache-type-k"},
+    constexpr std::array<Flag, 5> kFlags{{{"-ctk", "--cache-type-k"},
                                           {"-ctv", "--cache-type-v"},
+                                          {"-pg", "--n-prompt-gen"},
                                           {"-sys", "--system-prompt"},
                                           {"-sysf", "--system-prompt-file"}}};
     std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -132,6 +132,31 @@ TEST(ModelInventory, PredictionLayersAreNotReadForAToken) {
     EXPECT_EQ(model.n_active_parameters, 16);
 }
 
+TEST(ModelInventory, FileTypeIsWhatTheFileSaysOrTheTypeWithTheMostBytes) {
+    const auto file_type = [](std::uint32_t number) {
+        Draft draft;
+        draft.keys().add_u32("general.file_type", number);
+        return draft.tensor("blk.0.ffn_gate.weight", {256, 4}, quant::Type::Q4_K)
+            .tensor("output.weight", {256, 2}, quant::Type::F32)
+            .inventory()
+            .file_type;
+    };
+    EXPECT_EQ(file_type(0), "F32");
+    EXPECT_EQ(file_type(1), "F16");
+    EXPECT_EQ(file_type(7), "Q8_0");
+    EXPECT_EQ(file_type(10), "Q2_K");
+    EXPECT_EQ(file_type(15), "Q4_K_M");
+    EXPECT_EQ(file_type(18), "Q6_K");
+    EXPECT_EQ(file_type(30), "IQ4_XS");
+    EXPECT_EQ(file_type(32), "BF16");
+    EXPECT_EQ(file_type(38), "MXFP4");
+    EXPECT_EQ(file_type(41), "Q2_0");
+    for (const std::uint32_t unknown : {4U, 33U, 42U, 1024U, 0xFFFFFFFFU})
+        EXPECT_EQ(file_type(unknown), "F32");
+    EXPECT_EQ(Draft().tensor("output.weight", {256, 2}, quant::Type::Q8_0).inventory().file_type, "Q8_0");
+    EXPECT_EQ(Draft().inventory().file_type, "");
+}
+
 TEST(ModelInventory, VocabularyFileHasNothingToCount) {
     Draft draft;
     draft.keys().add_string("general.architecture", "brand-new");

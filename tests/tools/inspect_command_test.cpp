@@ -37,6 +37,7 @@ TEST(InspectCommand, JsonSaysWhatTheFileSays) {
         const quant::Gguf gguf = quant::Gguf::open(mini_model(name));
         const nlohmann::json json = inspect_json(mini_model(name));
         EXPECT_EQ(json.at("architecture"), *gguf.find_string("general.architecture"));
+        EXPECT_EQ(json.at("file_type"), "BF16");
         EXPECT_EQ(json.at("known_architecture"), true);
         EXPECT_EQ(json.at("file_bytes"), std::filesystem::file_size(mini_model(name)));
         EXPECT_EQ(json.at("n_experts"), gguf.require_uint("deepseek2.expert_count"));

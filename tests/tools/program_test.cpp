@@ -22,14 +22,15 @@ TEST(Program, AloneOrAskedForHelpListsTheCommands) {
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_EQ(run.err, "");
         for (const char* command :
-             {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "help"})
+             {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "help"})
             EXPECT_NE(run.out.find(std::string("\n  ") + command + " "), std::string::npos)
                 << command << run.out;
     }
 }
 
 TEST(Program, EveryCommandExplainsItselfWithExamples) {
-    for (const char* command : {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity"}) {
+    for (const char* command :
+         {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "bench"}) {
         const Finished run = greenroom({command, "--help"});
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_NE(run.out.find(std::string("Usage: greenroom ") + command), std::string::npos) << run.out;
@@ -105,6 +106,21 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"perplexity", "-m", model}, "--file"},
         {{"perplexity", "-m", model, "-f", "x", "--chunks", "0"}, "--chunks"},
         {{"perplexity", "-m", model, "-f", "x", "-c", "3"}, "--ctx-size"},
+        {{"bench"}, "--model"},
+        {{"bench", "-m", model, "-p", "-1"}, "--n-prompt"},
+        {{"bench", "-m", model, "-n", "x"}, "'x'"},
+        {{"bench", "-m", model, "-n", "1,,2"}, "--n-gen"},
+        {{"bench", "-m", model, "-d", "1.5"}, "--n-depth"},
+        {{"bench", "-m", model, "-p", "0", "-n", "0"}, "--n-gen"},
+        {{"bench", "-m", model, "-pg", "512"}, "512,128"},
+        {{"bench", "-m", model, "-pg", "512,0"}, "--n-prompt-gen"},
+        {{"bench", "-m", model, "-t", "1,two"}, "--threads"},
+        {{"bench", "-m", model, "-b", "8,0"}, "--batch-size"},
+        {{"bench", "-m", model, "-r", "0"}, "--repetitions"},
+        {{"bench", "-m", model, "-o", "xml"}, "xml"},
+        {{"bench", "-m", model, "-ctk", "f16,q5"}, "--cache-type-k"},
+        {{"bench", "-m", model, "--ram", "1G,much"}, "much"},
+        {{"bench", "-m", model, "--cache-policy", "lru,best"}, "best"},
     };
     for (const BadUsage& bad : cases) {
         const Finished run = greenroom(bad.args);
@@ -132,6 +148,7 @@ TEST(Program, FileThatIsNoModelIsExitCode1AndOneLineThatNamesIt) {
             {"tokenize", "-m", path, "-p", "x"},
             {"logits", "-m", path, "--tokens", "1", "-o", folder.file("out.npy")},
             {"perplexity", "-m", path, "-f", folder.file("text.gguf")},
+            {"bench", "-m", path},
         };
         for (const auto& command : commands) {
             const Finished run = greenroom(command);
