@@ -10,8 +10,10 @@
 // What a flag is called, what it means and which values it takes is said once, by the function that adds it:
 // each combination is read by a program of its own that has just these flags.
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <string>
@@ -68,8 +70,10 @@ class FlagLists {
         std::vector<Combination> result;
         for (std::vector<GivenFlag>& given : texts_.combinations()) {
             Settings settings;
-            std::vector<std::string> arguments;
-            for (const auto& [flag, value] : given) arguments.push_back(flag + "=" + value);
+            std::vector<std::string> arguments(given.size());
+            std::transform(given.begin(), given.end(), arguments.begin(), [](const GivenFlag& flag) {
+                return fmt::format("{}={}", flag.first, flag.second);
+            });
             single(settings)->parse(std::move(arguments));
             result.push_back({std::move(settings), std::move(given)});
         }

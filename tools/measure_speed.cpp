@@ -73,9 +73,9 @@ std::optional<SpeedResult> measure_speed(const runtime::Engine& engine, runtime:
     if (options.warmup == Warmup::yes) {
         tell(", warmup", 0, options.n_repetitions);
         session.truncate(0);
-        if (!read_and_write(session, random.draw(test.n_prompt),
-                            random.draw(std::min<std::int64_t>(test.n_gen, 1)), timed))
-            return std::nullopt;
+        const Tokens prompt = random.draw(test.n_prompt);
+        const Tokens generated = random.draw(std::min<std::int64_t>(test.n_gen, 1));
+        if (!read_and_write(session, prompt, generated, timed)) return std::nullopt;
     }
 
     std::int64_t n_filled = 0;  // of depth, at the beginning of the timeline
@@ -86,12 +86,14 @@ std::optional<SpeedResult> measure_speed(const runtime::Engine& engine, runtime:
         const std::int64_t n_kept = session.truncate(std::min(n_filled, session.n_tokens()));
         const std::span<const text::TokenId> missing =
             std::span(depth).subspan(static_cast<std::size_t>(n_kept));
-        runtime::EvaluateOptions untimed = timed;
-        untimed.progress = [&](std::string_view, std::int64_t done, std::int64_t total) {
-            tell(place + ", filling the context", done, total);
-        };
-        if (!missing.empty() && session.evaluate(missing, untimed) == runtime::Evaluated::cancelled)
-            return std::nullopt;
+        if (!missing.empty()) {
+            runtime::EvaluateOptions untimed = timed;
+            untimed.progress = [&](std::string_view, std::int64_t done, std::int64_t total) {
+                tell(place + ", filling the context", done, total);
+            };
+            if (session.evaluate(missing, untimed) == runtime::Evaluated::cancelled) return std::nullopt;
+            tell(place, i, options.n_repetitions);
+        }
         n_filled = test.n_depth;
 
         const Tokens prompt = random.draw(test.n_prompt);

@@ -360,5 +360,23 @@ TEST_F(ExpertCacheTest, HitsAllocateNothing) {
     EXPECT_EQ(test::allocation_count(), before);
 }
 
+TEST(CacheCounters, DifferencesAreWhatHappenedInBetween) {
+    CacheCounters before;
+    before.n_hits = 5;
+    before.n_misses = 5;
+    before.stall_us = 7;
+    CacheCounters later = before;
+    later.n_hits += 6;
+    later.n_late += 1;
+    later.n_misses += 1;
+    later.n_bytes_read += 100;
+    later -= before;
+    EXPECT_EQ(later.n_demanded(), 8);
+    EXPECT_DOUBLE_EQ(later.hit_rate(), 0.75);
+    EXPECT_EQ(later.n_bytes_read, 100);
+    EXPECT_EQ(later.stall_us, 0);
+    EXPECT_EQ(CacheCounters().hit_rate(), 0);
+}
+
 }  // namespace
 }  // namespace greenroom::cache
