@@ -9,9 +9,8 @@ namespace {
 
 struct IQ4NL {
     using Block = quant::BlockIQ4NL;
-    static constexpr int kGroup = 32;
+    static constexpr int kUnit = 32;
     static constexpr int kOffset = 128;
-    static constexpr bool kSignedAvx2 = true;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -25,8 +24,8 @@ struct IQ4NL {
             w[i] = iq4_levels_avx512(nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs));
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        s[0] = gather_halves(block, offsetof(Block, d));
+    GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
+        return gather_halves(block, offsetof(Block, d));
     }
 };
 

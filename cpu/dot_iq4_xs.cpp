@@ -14,9 +14,8 @@ namespace {
 
 struct IQ4XS {
     using Block = quant::BlockIQ4XS;
-    static constexpr int kGroup = 32;
+    static constexpr int kUnit = 32;
     static constexpr int kOffset = 128;
-    static constexpr bool kSignedAvx2 = true;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -30,7 +29,7 @@ struct IQ4XS {
             w[i] = iq4_levels_avx512(nibbles_avx512(block->qs + 32 * i, block->qs + 32 * i + 16));
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+    GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         int low_bits = 0;
         std::memcpy(&low_bits, block->scales_l, sizeof low_bits);
         const __m256i low = _mm256_and_si256(
@@ -41,7 +40,7 @@ struct IQ4XS {
                               _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14)),
             _mm256_set1_epi32(0x30));
         const __m256i scale = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
-        s[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(scale), _mm256_set1_ps(_cvtsh_ss(block->d)));
+        return _mm256_mul_ps(_mm256_cvtepi32_ps(scale), _mm256_set1_ps(_cvtsh_ss(block->d)));
     }
 };
 

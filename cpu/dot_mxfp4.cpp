@@ -9,9 +9,8 @@ namespace {
 
 struct MXFP4 {
     using Block = quant::BlockMXFP4;
-    static constexpr int kGroup = 32;
+    static constexpr int kUnit = 32;
     static constexpr int kOffset = 12;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -29,7 +28,7 @@ struct MXFP4 {
 
     // Half of 2^(e − 127), since the numbers are doubled: e − 1 as a float's exponent, and for e < 2, where
     // that would be none, the denormal number itself (quant::e8m0_half_to_f32).
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+    GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         std::uint64_t bytes = 0;
         GR_UNROLL
         for (int i = 0; i < 8; ++i) bytes |= std::uint64_t{block[i].e} << (8 * i);
@@ -37,7 +36,7 @@ struct MXFP4 {
         const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
         const __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
         const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-        s[0] = _mm256_castsi256_ps(_mm256_blendv_epi8(normal, denormal, is_small));
+        return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, denormal, is_small));
     }
 
   private:

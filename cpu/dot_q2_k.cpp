@@ -12,8 +12,8 @@ namespace {
 struct Q2K {
     using Block = quant::BlockQ2K;
     static constexpr int kGroup = 16;
+    static constexpr int kUnit = 256;
     static constexpr int kOffset = 0;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -37,20 +37,18 @@ struct Q2K {
         }
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block->scales));
-        multiply(_mm_and_si128(bytes, _mm_set1_epi8(0xf)), _cvtsh_ss(block->d), s);
+    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    static std::uint16_t minimum_factor(const Block* block) noexcept { return block->dmin; }
+    GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
+        return _mm256_cvtepu8_epi16(_mm_and_si128(numbers(block), _mm_set1_epi8(0xf)));
     }
-    GR_AVX2_INLINE static void minimums(const Block* block, __m256* m) noexcept {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block->scales));
-        multiply(_mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(0xf)), -_cvtsh_ss(block->dmin), m);
+    GR_AVX2_INLINE static __m256i minimums(const Block* block) noexcept {
+        return _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(numbers(block), 4), _mm_set1_epi8(0xf)));
     }
 
   private:
-    GR_AVX2_INLINE static void multiply(__m128i bytes, float factor, __m256* out) noexcept {
-        const __m256 all = _mm256_set1_ps(factor);
-        out[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), all);
-        out[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))), all);
+    GR_AVX2_INLINE static __m128i numbers(const Block* block) noexcept {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(block->scales));
     }
 };
 

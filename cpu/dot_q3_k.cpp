@@ -14,8 +14,8 @@ namespace {
 struct Q3K {
     using Block = quant::BlockQ3K;
     static constexpr int kGroup = 16;
+    static constexpr int kUnit = 256;
     static constexpr int kOffset = 4;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -47,7 +47,8 @@ struct Q3K {
         }
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
+    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
         std::uint64_t low = 0;
         std::uint32_t high = 0;
         std::memcpy(&low, block->scales, sizeof low);
@@ -59,15 +60,8 @@ struct Q3K {
             (low & kNibbles) | ((std::uint64_t{high} << 4 | std::uint64_t{high} << 34) & kPairs);
         const std::uint64_t second =
             (low >> 4 & kNibbles) | ((std::uint64_t{high} | std::uint64_t{high >> 2} << 32) & kPairs);
-        const __m256 d = _mm256_set1_ps(_cvtsh_ss(block->d));
-        s[0] = _mm256_mul_ps(signed_scales(first), d);
-        s[1] = _mm256_mul_ps(signed_scales(second), d);
-    }
-
-  private:
-    GR_AVX2_INLINE static __m256 signed_scales(std::uint64_t bytes) noexcept {
-        const __m256i scale = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
-        return _mm256_cvtepi32_ps(_mm256_sub_epi32(scale, _mm256_set1_epi32(32)));
+        const __m128i bytes = _mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first));
+        return _mm256_sub_epi16(_mm256_cvtepu8_epi16(bytes), _mm256_set1_epi16(32));
     }
 };
 

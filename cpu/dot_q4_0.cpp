@@ -7,9 +7,8 @@ namespace {
 
 struct Q4_0 {
     using Block = quant::BlockQ4_0;
-    static constexpr int kGroup = 32;
+    static constexpr int kUnit = 32;
     static constexpr int kOffset = 8;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -22,8 +21,8 @@ struct Q4_0 {
         for (int i = 0; i < 4; ++i) w[i] = nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs);
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        s[0] = gather_halves(block, offsetof(Block, d));
+    GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
+        return gather_halves(block, offsetof(Block, d));
     }
 };
 

@@ -12,9 +12,8 @@ namespace {
 
 struct Q5_0 {
     using Block = quant::BlockQ5_0;
-    static constexpr int kGroup = 32;
+    static constexpr int kUnit = 32;
     static constexpr int kOffset = 16;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -30,8 +29,8 @@ struct Q5_0 {
                                          block[2 * i].qh, block[2 * i + 1].qh);
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        s[0] = gather_halves(block, offsetof(Block, d));
+    GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
+        return gather_halves(block, offsetof(Block, d));
     }
 };
 

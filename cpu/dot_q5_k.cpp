@@ -14,8 +14,8 @@ namespace {
 struct Q5K {
     using Block = quant::BlockQ5K;
     static constexpr int kGroup = 32;
+    static constexpr int kUnit = 128;
     static constexpr int kOffset = 0;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -44,12 +44,10 @@ struct Q5K {
         }
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        s[0] = k_scales(block->scales, block->d);
-    }
-    GR_AVX2_INLINE static void minimums(const Block* block, __m256* m) noexcept {
-        m[0] = k_minimums(block->scales, block->dmin);
-    }
+    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    static std::uint16_t minimum_factor(const Block* block) noexcept { return block->dmin; }
+    GR_AVX2_INLINE static __m128i scales(const Block* block) noexcept { return k_scales(block->scales); }
+    GR_AVX2_INLINE static __m128i minimums(const Block* block) noexcept { return k_minimums(block->scales); }
 };
 
 }  // namespace

@@ -13,8 +13,8 @@ namespace {
 struct Q6K {
     using Block = quant::BlockQ6K;
     static constexpr int kGroup = 16;
+    static constexpr int kUnit = 64;
     static constexpr int kOffset = 32;
-    static constexpr bool kSignedAvx2 = false;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
@@ -54,11 +54,9 @@ struct Q6K {
         }
     }
 
-    GR_AVX2_INLINE static void scales(const Block* block, __m256* s) noexcept {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block->scales));
-        const __m256 d = _mm256_set1_ps(_cvtsh_ss(block->d));
-        s[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), d);
-        s[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))), d);
+    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
+        return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block->scales)));
     }
 };
 

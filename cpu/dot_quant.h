@@ -1,17 +1,28 @@
 #pragma once
 
-// Dot products of quantized weights with activations in 8 bits: the kernel of each weight format and what all
-// of them compute.
+// Dot products of quantized weights with quantized activations: the kernels of each weight format and what
+// all of them compute.
 //
-// Σ_i w[i]·x[i], summed in groups of 16, which share a scale of the weights and one of the activations:
+// Per block of 256 activations (quantize.h), which have one scale, the products are summed exactly, in
+// integers, over as many weights as 32 bits hold, a unit: with the super-blocks' integer scales
 //
-//     lane[g mod 16] += (weight scale_g · activation scale_g) · Σ_{i in g} q_w·q_x       one fused product
-//     lane[g mod 16] += minimum_g · (activation scale_g · Σ_{i in g} q_x)                where w has a
-//     minimum
+//     T_u = Σ_{i in unit u} weight scale_{group of i} · q_w,i · q_x,i      256 weights of Q2_K, Q3_K and
+//     Q4_K,
+//                                                                          128 of Q5_K, 64 of Q6_K
+//     M   = Σ_i minimum_{group of i} · q_x,i
 //
-// with the inner sums exact in integers and the lanes added in a fixed order in the end. So a result depends
-// on the row and the vector only, and AVX2 and AVX-512 give the same bits. The scalar reference decodes the
-// block and accumulates in double.
+// and 32, a block, for formats with float scales, of which IQ4_XS is counted as one. Then, one after the
+// other,
+//
+//     sum += (d · scale) · T_u    for each u;      sum += (−dmin · scale) · M
+//
+// or, with float scales, sum += (d_u · scale) · T_u; sum += (m_u · scale) · Σ_{i in u} q_x,i for each u. Each
+// line is a fused product with one rounding, the factor in brackets another. As all else is exact, a result
+// depends on the row and the vector only, and every SIMD kernel has the same bits, however it goes about it.
+// The scalar reference decodes the block and accumulates in double.
+//
+// Two ways to go about it: a row at a time, straight from its blocks, where the weights come from memory for
+// few vectors; and for many a panel (dot_panel_simd.h), for which the rows are laid out anew.
 
 #include "cpu/isa.h"
 #include "cpu/quantize.h"
@@ -23,30 +34,30 @@
 
 namespace greenroom::cpu {
 
-inline constexpr int kPanelRows = 16;
-inline constexpr int kPanelVectors = 16;
+// Rows that a kernel takes at a time.
+inline constexpr int kTileRows = 32;
 
-// 256 values of each of the rows of a panel: weights (with the format's offset), four values of a row beside
-// each other; and of each group of 16 the scale, and the minimum where the format has one.
+// 256 values of each of the rows of a tile, for multiplying pairs of 16-bit numbers: weights, times their
+// integer scale where there is one, two values of a row beside each other; and what a format has of scales
+// (d or those of the 8 blocks) and minimums (of blocks; or −dmin, and the integers in pairs of groups).
 struct alignas(64) PanelChunk {
-    std::uint8_t weights[ActivationBlock::kValues / 4][kPanelRows][4];
-    float scales[ActivationBlock::kGroups][kPanelRows];
-    float minimums[ActivationBlock::kGroups][kPanelRows];
+    static constexpr int kUnits = 8;
+    std::int16_t weights[ActivationBlock::kValues / 2][kTileRows][2];
+    float scales[kUnits][kTileRows];
+    float minimums[kUnits][kTileRows];
+    std::int16_t integer_minimums[ActivationBlock::kGroups / 2][kTileRows][2];
 };
 
-// out[j] = row · x[j] for j < 1, 2 or 4. row: n_values weights, a whole number of blocks, which need no
-// alignment. Each out[j] has the same bits from all of them.
 struct QuantDot {
-    using Fn = void (*)(const std::byte* row, const ActivationBlock* const* x, std::int64_t n_values,
-                        float* out) noexcept;
-    Fn x1;
-    Fn x2;
-    Fn x4;
+    // out[r] = row r · x for r < n_rows <= kTileRows. rows: n_values weights each, a whole number of blocks,
+    // which need no alignment, row_bytes from one to the next.
+    using DotRows = void (*)(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                             const ActivationBlock* x, std::int64_t n_values, float* out) noexcept;
+    DotRows dot_rows;
 
-    // For many vectors: kPanelRows rows, row_bytes from one to the next, are laid out as a panel of
-    // activation_blocks(n_values) chunks, which then meets up to kPanelVectors vectors at a time:
-    // out[j · kPanelRows + r] = row r · x[j], the same bits again. nullptr where an ISA has none.
-    using Pack = void (*)(const std::byte* rows, std::int64_t row_bytes, std::int64_t n_values,
+    // The same rows as a panel of activation_blocks(n_values) chunks, those from n_rows on as zeros; and
+    // out[j · kTileRows + r] = row r · x[j] for j < n_vectors. nullptr where an ISA has none.
+    using Pack = void (*)(const std::byte* rows, std::int64_t row_bytes, int n_rows, std::int64_t n_values,
                           PanelChunk* panel) noexcept;
     using DotPanel = void (*)(const PanelChunk* panel, const ActivationBlock* const* x, int n_vectors,
                               std::int64_t n_values, float* out) noexcept;

@@ -1,6 +1,5 @@
 #include "cpu/expert_ffn.h"
 
-#include "cpu/activation.h"
 #include "cpu/row_tile.h"
 
 #include <algorithm>
@@ -33,6 +32,18 @@ bool any_in_integers(const ActivationBuffer& buffer, std::span<const ExpertTask>
             return choose_quant_dot(k, (task.*matrix).type, buffer) != nullptr;
         });
     });
+}
+
+const float* offset(const float* bias, std::int64_t first) noexcept {
+    return bias != nullptr ? bias + first : nullptr;
+}
+
+// out[i] = factor · x[i] + bias[i], with bias == nullptr for none.
+void scale_and_add(float* out, const float* x, float factor, const float* bias, int n) noexcept {
+    if (bias == nullptr)
+        for (int i = 0; i < n; ++i) out[i] = factor * x[i];
+    else
+        for (int i = 0; i < n; ++i) out[i] = factor * x[i] + bias[i];
 }
 
 // The tasks' rows of x; the others may be another call's.
@@ -74,14 +85,13 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
         const auto factor = [&](std::int64_t j) {
             return input_factors.empty() ? 1.0F : input_factors[static_cast<std::size_t>(call(j))];
         };
-        const auto bias = [first](const float* values, int r) {
-            return values != nullptr ? values[first + r] : 0.0F;
-        };
-        gate.multiply(n_calls, tokens, token, [&](std::int64_t j, int r, float dot) {
-            target(j)[r] = dot * factor(j) + bias(task.gate_bias, r);
+        gate.multiply(n_calls, tokens, token, [&](std::int64_t j, const float* dots) {
+            scale_and_add(target(j), dots, factor(j), offset(task.gate_bias, first), gate.n_rows());
         });
-        up.multiply(n_calls, tokens, token, [&](std::int64_t j, int r, float dot) {
-            target(j)[r] = join_glu(glu, target(j)[r], dot * factor(j) + bias(task.up_bias, r));
+        up.multiply(n_calls, tokens, token, [&](std::int64_t j, const float* dots) {
+            float up_values[kTileRows];
+            scale_and_add(up_values, dots, factor(j), offset(task.up_bias, first), up.n_rows());
+            k.glu(glu, target(j), target(j), up_values, up.n_rows());
         });
     };
     for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
@@ -97,9 +107,9 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
                            scratch.of(thread));
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
         tile.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
-                      [&](std::int64_t j, int r, float dot) {
-                          results.row(call(j))[first + r] =
-                              task.down_bias != nullptr ? dot + task.down_bias[first + r] : dot;
+                      [&](std::int64_t j, const float* dots) {
+                          scale_and_add(results.row(call(j)) + first, dots, 1.0F,
+                                        offset(task.down_bias, first), tile.n_rows());
                       });
     };
     for_each_tile(team, tasks.size(), results.n_cols, down);

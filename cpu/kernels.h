@@ -35,7 +35,7 @@ struct Kernels {
     // pass over y.
     void (*axpy_f32_x4)(float* y, const float* s, const float* const* x, std::int64_t n) noexcept;
 
-    // One row of activations to 8 bits, see quantize.h. The same bits on every ISA.
+    // One row of activations to integers, see quantize.h. The same bits on every ISA.
     void (*quantize_row)(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
 
     // out[i] = join_glu(kind, gate[i], up[i]), see activation.h; out may be gate or up. What a value gives

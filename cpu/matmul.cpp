@@ -6,24 +6,6 @@
 #include <cassert>
 
 namespace greenroom::cpu {
-namespace {
-
-// target(t, r) = row r · x[t], for vectors in n_terms terms the sum of their products. index(t, term): which
-// of the tile's vectors that is.
-template <class Target, class Index>
-void multiply_terms(const RowTile& tile, std::int64_t n_tokens, std::int64_t n_terms,
-                    const TileVectors& vectors, Target&& target, Index&& index) noexcept {
-    tile.multiply(
-        n_terms * n_tokens, vectors,
-        [&index, n_terms](std::int64_t j) { return index(j / n_terms, j % n_terms); },
-        [&target, n_terms](std::int64_t j, int r, float dot) {
-            float& sum = target(j / n_terms, r);
-            sum = j % n_terms == 0 ? dot : sum + dot;
-        });
-}
-
-}  // namespace
-
 void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
     const quant::DecodeFn decode = quant::find_decoder(table.type);
     for (std::size_t t = 0; t < ids.size(); ++t)
@@ -31,23 +13,21 @@ void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t
 }
 
 void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
-            const TensorView& w, ConstMatrixView x, Terms terms) {
+            const TensorView& w, ConstMatrixView x) {
     assert(x.n_cols == w.row_values() && out.n_cols == w.shape[1] && out.n_rows == x.n_rows);
     assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
     const Kernels& k = kernels();
     const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
-    const std::int64_t n_terms = quant_dot != nullptr ? static_cast<std::int64_t>(terms) : 1;
     TileVectors vectors{x, {}};
     if (quant_dot != nullptr) {
-        vectors.quantized = buffer.rows(n_terms * x.n_rows, x.n_cols);
-        quantize_rows(team, vectors.quantized, x, terms);
+        vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
+        quantize_rows(team, vectors.quantized, x);
     }
     team.parallel_for(w.shape[1], kTileRows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
         const RowTile tile(k, quant_dot, w, first, last, scratch.of(thread));
-        multiply_terms(
-            tile, x.n_rows, n_terms, vectors,
-            [&](std::int64_t t, int r) -> float& { return out.row(t)[first + r]; },
-            [n_terms](std::int64_t t, std::int64_t term) { return n_terms * t + term; });
+        tile.multiply(
+            x.n_rows, vectors, [](std::int64_t t) { return t; },
+            [&](std::int64_t t, const float* dots) { std::copy_n(dots, tile.n_rows(), out.row(t) + first); });
     });
 }
 
@@ -60,11 +40,10 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
     assert(scratch.floats_per_thread() >= tile_floats(n_in));
     const Kernels& k = kernels();
     const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
-    const std::int64_t n_terms = quant_dot != nullptr ? 2 : 1;
     ActivationRows quantized;
     if (quant_dot != nullptr) {
-        quantized = buffer.rows(n_terms * n_heads * x.n_rows, n_in);
-        quantize_heads(team, quantized, x, n_heads, n_in, x_stride, Terms::two);
+        quantized = buffer.rows(n_heads * x.n_rows, n_in);
+        quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
     }
     const std::int64_t tiles_per_head = (n_out + kTileRows - 1) / kTileRows;
     team.parallel_for(n_heads * tiles_per_head, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
@@ -73,14 +52,13 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
         const TileVectors vectors{x.columns(head * x_stride, n_in), quantized};
         const RowTile tile(k, quant_dot, w.matrix(head), first,
                            std::min<std::int64_t>(first + kTileRows, n_out), scratch.of(thread));
-        // This head's vector of token t: of the floats, or a term of it.
-        const auto index = [n_heads, head, n_terms](std::int64_t t, std::int64_t term) {
-            return n_terms == 1 ? t : n_terms * (t * n_heads + head) + term;
+        // This head's vector of token t: of the floats, or of the quantized rows, which hold all heads.
+        const auto index = [n_heads, head, quant_dot](std::int64_t t) {
+            return quant_dot == nullptr ? t : t * n_heads + head;
         };
-        multiply_terms(
-            tile, x.n_rows, n_terms, vectors,
-            [&](std::int64_t t, int r) -> float& { return out.row(t)[head * out_stride + first + r]; },
-            index);
+        tile.multiply(x.n_rows, vectors, index, [&](std::int64_t t, const float* dots) {
+            std::copy_n(dots, tile.n_rows(), out.row(t) + head * out_stride + first);
+        });
     });
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 // Products of weight matrices, as they stand in the file, with float32 activations. With a quantized matrix
-// the activations are quantized to 8 bits first, in two terms (quantize.h), unless the ActivationBuffer is
+// the activations are quantized first (quantize.h), unless the ActivationBuffer is
 // empty; F32, F16 and BF16 matrices, and types without a kernel of their own (dot_quant.h), are decoded and
 // multiplied in float32. Each output is one dot product whose order of summation is fixed, so it depends
 // neither on the number of threads nor on the other tokens of the batch.
@@ -21,14 +21,13 @@ namespace greenroom::cpu {
 void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept;
 
 // out[t][r] = Σ_k w[r][k] · x[t][k].  w: [n_out rows, n_in]; x: [n_tokens, n_in]; out: [n_tokens, n_out].
-// Scratch: tile_floats(n_in) per thread. Buffer: 2 · n_tokens · activation_blocks(n_in), or empty; half of
-// that with one term.
+// Scratch: tile_floats(n_in) per thread. Buffer: n_tokens · activation_blocks(n_in), or empty.
 void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
-            const TensorView& w, ConstMatrixView x, Terms terms = Terms::two);
+            const TensorView& w, ConstMatrixView x);
 
 // The same for a stack of matrices, one per head: out[t][h·out_stride + r] = Σ_k w[h][r][k] · x[t][h·x_stride
 // + k]. w: n_heads matrices [n_out rows, n_in]. The strides are those from head to head within a row. Buffer:
-// 2 · n_tokens · n_heads · activation_blocks(n_in), or empty.
+// n_tokens · n_heads · activation_blocks(n_in), or empty.
 void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
                   std::int64_t out_stride, const TensorView& w, ConstMatrixView x, std::int64_t x_stride);
 

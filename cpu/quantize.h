@@ -1,12 +1,17 @@
 #pragma once
 
-// Activations in 8 bits: what the kernels of quantized weights (dot_quant.h) multiply with.
+// Activations as integers: what the kernels of quantized weights (dot_quant.h) multiply with.
 //
-// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. Each 16 values have a
-// scale of their own, a float32: x ≈ scale · q, |q| <= 127, scale = the largest |x| / 127, so |x - scale · q|
-// <= scale / 2. One layout serves the weights of every type, so a row is quantized once for all matrices that
-// it meets. (ggml has three layouts: float16 scales per 32 values for the small blocks, one float32 scale per
-// 256 for the K-quants.)
+// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. A block has one
+// scale, a float32: x ≈ scale · q, |q| <= 8191, scale = the largest |x| / 8191, so |x - scale · q| <= scale
+// / 2. One layout serves the weights of every type, so a row is quantized once for all matrices that it
+// meets. (ggml has three layouts, all of 8 bits: float16 scales per 32 values for the small blocks, one
+// float32 scale per 256 for the K-quants.)
+//
+// Why 14 bits: they cost next to nothing where the weights come from memory, and in a prompt two of them
+// beside each other fill a lane of the multiplier as four bytes would; but with 8 bits each group of 16 or 32
+// values needs a scale and float arithmetic of its own to be as good. And 14 are the most for which a
+// super-block's products with the integer scales of its weights add up in 32 bits (dot_quant.h).
 
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
@@ -17,16 +22,17 @@
 
 namespace greenroom::cpu {
 
-// Six cache lines: 1.5 bytes per value.
+// Ten cache lines: 2.5 bytes per value.
 struct alignas(64) ActivationBlock {
     static constexpr int kValues = 256;
-    static constexpr int kGroup = 16;  // values that share a scale
+    static constexpr int kLargest = 8191;
+    static constexpr int kGroup = 16;  // values of a sum
     static constexpr int kGroups = kValues / kGroup;
-    float scales[kGroups];
-    std::int8_t q[kValues];
-    std::int16_t sums[kGroups];  // Σq, for weights with a minimum or an offset
+    std::int16_t q[kValues];
+    std::int32_t sums[kGroups];  // Σq, for weights with a minimum or an offset
+    float scale;
 };
-static_assert(sizeof(ActivationBlock) == 384);
+static_assert(sizeof(ActivationBlock) == 640);
 
 inline std::int64_t activation_blocks(std::int64_t n_values) noexcept {
     return (n_values + ActivationBlock::kValues - 1) / ActivationBlock::kValues;
@@ -66,20 +72,15 @@ class ActivationBuffer {
     std::int64_t n_blocks_ = 0;
 };
 
-// In how many terms of 8 bits a value is written: the second is what the first leaves, so two are worth some
-// 15 bits. A product then is the sum of two.
-enum class Terms : std::int64_t { one = 1, two = 2 };
-
-// Quantizes every row of x into the row of `rows` with the same number; with two terms, row t into 2t and
-// 2t + 1. 16 values that hold a NaN or an
-// infinity get the scale NaN, so that products with them are NaN as they would be in float32; 16 that are all
-// below 2^-119 in magnitude become zero.
-void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, Terms terms = Terms::one);
+// Quantizes every row of x into the row of `rows` with the same number. 256 values that hold a NaN or an
+// infinity get the scale NaN, so that products with them are NaN as they would be in float32; 256 that are
+// all below 2^-113 in magnitude become zero.
+void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x);
 
 // The same where a row of x holds n_heads vectors of n_values, head_stride floats from one to the next: head
-// h of row t becomes row t · n_heads + h, or the two rows from 2 · (t · n_heads + h) on.
+// h of row t becomes row t · n_heads + h.
 void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
-                    std::int64_t n_values, std::int64_t head_stride, Terms terms = Terms::one);
+                    std::int64_t n_values, std::int64_t head_stride);
 
 // The kernel of quantize_rows(): one row. The same bits on every ISA.
 void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;

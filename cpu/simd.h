@@ -25,7 +25,7 @@
 #if defined(__clang__)
 #define GR_UNROLL
 #else
-#define GR_UNROLL _Pragma("GCC unroll 8")
+#define GR_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace greenroom::cpu {

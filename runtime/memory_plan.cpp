@@ -32,15 +32,13 @@ std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_
                                       Activations activations) noexcept {
     if (activations == Activations::f32) return 0;
     const ModelExtent extent = extent_of(spec);
-    // Two terms, except in experts.
     std::int64_t per_token =
-        std::max(2 * cpu::activation_blocks(extent.max_row),
+        std::max(cpu::activation_blocks(extent.max_row),
                  cpu::expert_activation_blocks(1, spec.d_model, extent.max_top_k, extent.max_expert_d_ff));
     for (const LayerSpec& layer : spec.layers)  // products per head
         if (const auto* mla = std::get_if<MlaSpec>(&layer.attention))
-            per_token =
-                std::max(per_token,
-                         2 * mla->n_heads * cpu::activation_blocks(std::max(mla->nope_dim, mla->latent_dim)));
+            per_token = std::max(
+                per_token, mla->n_heads * cpu::activation_blocks(std::max(mla->nope_dim, mla->latent_dim)));
     return batch_tokens * per_token;
 }
 

@@ -140,12 +140,12 @@ void add_activations_option(CLI::App& app, Activations& activations) {
     app.add_option_function<std::string>(
            "--activations",
            [&activations](const std::string& name) {
-               activations = name == "f32" ? Activations::f32 : Activations::q8;
+               activations = name == "f32" ? Activations::f32 : Activations::int16;
            },
-           "How activations meet quantized weights: q8, in 8 bits, or f32, slower and exact")
-        ->check(CLI::IsMember({"q8", "f32"}))
+           "How activations meet quantized weights: int16, as integers, or f32, slower and exact")
+        ->check(CLI::IsMember({"int16", "f32"}))
         ->type_name("KIND")
-        ->default_str(activations == Activations::q8 ? "q8" : "f32");
+        ->default_str(activations == Activations::int16 ? "int16" : "f32");
 }
 
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options) {

@@ -110,7 +110,8 @@ enum class Glu {
     clamped_swiglu,  // gpt-oss: gate and up cut off at 7, gate · sigmoid(1.702 · gate) · (up + 1)
 };
 
-// How activations meet quantized weights: as they are, or in blocks of 8-bit integers with a scale.
-enum class Activations { f32, q8 };
+// How activations meet quantized weights: as they are, or as integers (of 14 bits, in words of 16), in
+// blocks with a scale.
+enum class Activations { f32, int16 };
 
 }  // namespace greenroom

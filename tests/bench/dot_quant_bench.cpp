@@ -7,6 +7,7 @@
 //
 // Build the target dot_quant_bench; --benchmark_filter=decode/Q4_K narrows it.
 
+#include "cpu/buffer.h"
 #include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
 #include "cpu/row_tile.h"
@@ -15,8 +16,12 @@
 
 #include <benchmark/benchmark.h>
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -29,14 +34,38 @@ using quant::Type;
 constexpr std::int64_t kRowValues = 4096;
 constexpr std::size_t kManyBytes = std::size_t{192} << 20;
 
+// Memory in huge pages where the system gives them, as the experts' slots are: with small ones what is measured
+// is how fast addresses are translated.
+class HugePages {
+  public:
+    explicit HugePages(std::size_t n_bytes) : bytes_(std::aligned_alloc(kPage, n_bytes)), n_bytes_(n_bytes) {
+        if (bytes_ == nullptr) throw std::bad_alloc();
+        ::madvise(bytes_, n_bytes, MADV_HUGEPAGE);
+    }
+    ~HugePages() { std::free(bytes_); }
+    HugePages(const HugePages&) = delete;
+    HugePages& operator=(const HugePages&) = delete;
+
+    std::byte* data() const noexcept { return static_cast<std::byte*>(bytes_); }
+    std::size_t size() const noexcept { return n_bytes_; }
+
+  private:
+    static constexpr std::size_t kPage = std::size_t{2} << 20;
+
+    void* bytes_;
+    std::size_t n_bytes_;
+};
+
 // Bytes of which any two make a float16 between 0.07 and 1.
-const std::vector<std::byte>& many_bytes() {
-    static const std::vector<std::byte> bytes = [] {
-        std::vector<std::byte> all(kManyBytes);
-        std::mt19937 random(1);
-        for (std::byte& b : all) b = static_cast<std::byte>(0x2c + random() % 0x10);
-        return all;
+const HugePages& many_bytes() {
+    static const HugePages bytes(kManyBytes);
+    static const bool is_filled = [] {
+        std::minstd_rand random(1);
+        for (std::size_t i = 0; i < bytes.size(); ++i)
+            bytes.data()[i] = static_cast<std::byte>(0x2c + (random() >> 8) % 0x10);
+        return true;
     }();
+    static_cast<void>(is_filled);
     return bytes;
 }
 
@@ -49,7 +78,7 @@ std::vector<float> random_row(unsigned seed) {
 }
 
 // In time of this thread, as the counters of the benchmarks are: other programs take none of it away.
-GR_AVX2 double read_once(const std::vector<std::byte>& bytes) {
+GR_AVX2 double read_once(const HugePages& bytes) {
     const std::clock_t start = std::clock();
     __m256i sums[4] = {};
     for (std::size_t at = 0; at + 128 <= bytes.size(); at += 128)
@@ -77,18 +106,19 @@ void decode(benchmark::State& state, Type type, Isa isa) {
     const auto x = random_row(2);
     std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(kRowValues)));
     quantize_row_scalar(blocks.data(), x.data(), kRowValues);
-    const ActivationBlock* const vector = blocks.data();
     const auto& bytes = many_bytes();
     const double read = read_bandwidth();
+    const std::size_t tile_bytes = kTileRows * row_bytes;
     std::size_t at = 0;
-    float out = 0;
+    float out[kTileRows];
     for (auto _ : state) {
-        kernel.x1(bytes.data() + at, &vector, kRowValues, &out);
+        kernel.dot_rows(bytes.data() + at, static_cast<std::int64_t>(row_bytes), kTileRows, blocks.data(),
+                        kRowValues, out);
         benchmark::DoNotOptimize(out);
-        at += row_bytes;
-        if (at + row_bytes > bytes.size()) at = 0;
+        at += tile_bytes;
+        if (at + tile_bytes > bytes.size()) at = 0;
     }
-    const auto n_bytes = static_cast<double>(state.iterations()) * static_cast<double>(row_bytes);
+    const auto n_bytes = static_cast<double>(state.iterations()) * static_cast<double>(tile_bytes);
     state.SetBytesProcessed(static_cast<std::int64_t>(n_bytes));
     state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
 }
@@ -109,7 +139,7 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
         k.quantize_row(blocks.data() + j * n_blocks, row.data(), kRowValues);
         x.insert(x.end(), row.begin(), row.end());
     }
-    std::vector<float> scratch(static_cast<std::size_t>(tile_floats(kRowValues)));
+    const Buffer scratch(tile_floats(kRowValues));
     std::vector<float> out(static_cast<std::size_t>(n_vectors * kRows));
     const TileVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
     for (auto _ : state) {
@@ -117,8 +147,8 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
             const RowTile tile(k, quant_dot, w, first, first + kTileRows, scratch.data());
             tile.multiply(
                 n_vectors, vectors, [](std::int64_t j) { return j; },
-                [&](std::int64_t j, int r, float dot) {
-                    out[static_cast<std::size_t>(j * kRows + first + r)] = dot;
+                [&](std::int64_t j, const float* dots) {
+                    std::copy_n(dots, kTileRows, &out[static_cast<std::size_t>(j * kRows + first)]);
                 });
         }
         benchmark::DoNotOptimize(out.data());

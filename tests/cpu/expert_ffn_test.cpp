@@ -141,8 +141,8 @@ TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
 }
 
 // Gate and up are quantized, down is not: the parts of one task may go different ways. Each product is that
-// of matmul() with the same buffer and one term.
-TEST(ExpertFfn, InEightBitsProductsAreThoseOfMatmul) {
+// of matmul() with the same buffer.
+TEST(ExpertFfn, InIntegersProductsAreThoseOfMatmul) {
     constexpr std::int64_t n_model = 64;
     constexpr std::int64_t n_ff = 96;
     constexpr std::int64_t n_tokens = 3;
@@ -166,13 +166,11 @@ TEST(ExpertFfn, InEightBitsProductsAreThoseOfMatmul) {
         std::vector<float> ups(n_tokens * n_ff);
         std::vector<float> expected(n_tokens * n_model);
         const MatrixView gates_view{gates.data(), n_tokens, n_ff, n_ff};
-        matmul(team, scratch, buffer, gates_view, task.gate, {x.data(), n_tokens, n_model, n_model},
-               Terms::one);
+        matmul(team, scratch, buffer, gates_view, task.gate, {x.data(), n_tokens, n_model, n_model});
         matmul(team, scratch, buffer, {ups.data(), n_tokens, n_ff, n_ff}, task.up,
-               {x.data(), n_tokens, n_model, n_model}, Terms::one);
-        for (std::size_t i = 0; i < gates.size(); ++i) gates[i] = join_glu(Glu::silu, gates[i], ups[i]);
-        matmul(team, scratch, buffer, {expected.data(), n_tokens, n_model, n_model}, task.down, gates_view,
-               Terms::one);
+               {x.data(), n_tokens, n_model, n_model});
+        kernels().glu(Glu::silu, gates.data(), gates.data(), ups.data(), n_tokens * n_ff);
+        matmul(team, scratch, buffer, {expected.data(), n_tokens, n_model, n_model}, task.down, gates_view);
         EXPECT_EQ(hidden, gates);
         EXPECT_EQ(results, expected);
     }

@@ -1,4 +1,4 @@
-// Activations in 8 bits: the promises of cpu/quantize.h, on every ISA of this CPU.
+// Activations as integers: the promises of cpu/quantize.h, on every ISA of this CPU.
 
 #include "cpu/quantize.h"
 
@@ -25,7 +25,7 @@ std::vector<ActivationBlock> quantized(Isa isa, const std::vector<float>& x) {
 }
 
 bool same_bits(const ActivationBlock& a, const ActivationBlock& b) {  // but for the padding
-    return std::memcmp(a.scales, b.scales, sizeof a.scales) == 0 && std::memcmp(a.q, b.q, sizeof a.q) == 0 &&
+    return std::memcmp(&a.scale, &b.scale, sizeof a.scale) == 0 && std::memcmp(a.q, b.q, sizeof a.q) == 0 &&
            std::memcmp(a.sums, b.sums, sizeof a.sums) == 0;
 }
 
@@ -43,11 +43,11 @@ TEST_P(QuantizeOn, EveryValueIsWithinHalfAScaleAndTheRestIsZero) {
         const auto blocks = quantized(GetParam(), x);
         for (std::size_t i = 0; i < blocks.size() * 256; ++i) {
             const ActivationBlock& block = blocks[i / 256];
-            const float scale = block.scales[i % 256 / 16];
+            const float scale = block.scale;
             const int q = block.q[i % 256];
-            EXPECT_LE(std::abs(q), 127);
+            EXPECT_LE(std::abs(q), ActivationBlock::kLargest);
             if (i < x.size())
-                EXPECT_NEAR(x[i], scale * static_cast<float>(q), 0.500001F * scale);
+                EXPECT_NEAR(x[i], scale * static_cast<float>(q), 0.5005F * scale);
             else
                 EXPECT_EQ(q, 0);
             if (i % 16 == 0) {
@@ -55,11 +55,11 @@ TEST_P(QuantizeOn, EveryValueIsWithinHalfAScaleAndTheRestIsZero) {
                 for (std::size_t j = i; j < i + 16; ++j) sum += block.q[j % 256];
                 EXPECT_EQ(block.sums[i % 256 / 16], sum);
             }
-            if (i % 16 == 0) {
+            if (i % 256 == 0) {
                 float largest = 0;
-                for (std::size_t j = i; j < std::min(i + 16, x.size()); ++j)
+                for (std::size_t j = i; j < std::min(i + 256, x.size()); ++j)
                     largest = std::max(largest, std::abs(x[j]));
-                EXPECT_EQ(scale, largest / 127.0F);
+                EXPECT_EQ(scale, largest / 8191.0F);
             }
         }
     }
@@ -73,30 +73,23 @@ TEST_P(QuantizeOn, HasTheBitsOfTheReference) {
 TEST_P(QuantizeOn, HalvesGoToTheEvenNeighbour) {
     std::vector<float> x;
     for (int i = 0; i < 15; ++i) x.push_back(static_cast<float>(i) + 0.5F);
-    x.push_back(127.0F);  // so the scale is 1
+    x.push_back(8191.0F);  // so the scale is 1
     const auto blocks = quantized(GetParam(), x);
     for (int i = 0; i < 15; ++i) EXPECT_EQ(blocks[0].q[i], i + i % 2) << i;
 }
 
-TEST_P(QuantizeOn, ANonFiniteValueTakesItsGroupWithItAndNoOther) {
+TEST_P(QuantizeOn, ANonFiniteValueTakesItsBlockWithItAndNoOther) {
     for (const float poison :
          {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
           std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
-        auto x = test::random_floats(256, 3);
+        auto x = test::random_floats(512, 3);
         const auto clean = quantized(GetParam(), x);
         x[77] = poison;
         const auto blocks = quantized(GetParam(), x);
-        for (std::size_t g = 0; g < 16; ++g) {
-            if (g == 77 / 16) {
-                EXPECT_TRUE(std::isnan(blocks[0].scales[g]));
-                EXPECT_TRUE(std::all_of(blocks[0].q + 16 * g, blocks[0].q + 16 * (g + 1),
-                                        [](std::int8_t q) { return q == 0; }));
-            } else {
-                EXPECT_EQ(blocks[0].scales[g], clean[0].scales[g]);
-                EXPECT_TRUE(
-                    std::equal(blocks[0].q + 16 * g, blocks[0].q + 16 * (g + 1), clean[0].q + 16 * g));
-            }
-        }
+        EXPECT_TRUE(std::isnan(blocks[0].scale));
+        EXPECT_TRUE(
+            std::all_of(std::begin(blocks[0].q), std::end(blocks[0].q), [](int q) { return q == 0; }));
+        EXPECT_TRUE(same_bits(blocks[1], clean[1]));
     }
 }
 
@@ -107,8 +100,8 @@ TEST_P(QuantizeOn, ExtremesOfTheFloatRangeStayFinite) {
         x[4] = size / 3;
         const auto blocks = quantized(GetParam(), x);
         for (std::size_t i = 0; i < 32; ++i) {
-            const float back = blocks[0].scales[i / 16] * static_cast<float>(blocks[0].q[i]);
-            EXPECT_NEAR(back, x[i], std::max(0x1p-119F, size / 127)) << size;
+            const float back = blocks[0].scale * static_cast<float>(blocks[0].q[i]);
+            EXPECT_NEAR(back, x[i], std::max(0x1p-113F, size / 8191)) << size;
         }
         EXPECT_TRUE(same_bits(blocks, quantized(Isa::scalar, x)));
     }
@@ -134,32 +127,6 @@ TEST(QuantizeHeads, HeadsOfARowBecomeRowsOfTheirOwn) {
             const auto expected = quantized(Isa::scalar, {first, first + kValues});
             EXPECT_TRUE(same_bits(*rows.row(t * kHeads + h), expected[0]));
         }
-}
-
-// The second term is the quantized rest of the first: together within a 254th of a 254th of the largest.
-TEST(QuantizeRows, TwoTermsLeaveNextToNothing) {
-    constexpr std::int64_t kTokens = 3;
-    constexpr std::int64_t kValues = 300;
-    ThreadTeam team(2);
-    const auto x = test::random_floats(kTokens * kValues, 5);
-    const ActivationBuffer buffer(2 * kTokens * activation_blocks(kValues));
-    const ActivationRows rows = buffer.rows(2 * kTokens, kValues);
-    quantize_rows(team, rows, {x.data(), kTokens, kValues, kValues}, Terms::two);
-    for (std::int64_t t = 0; t < kTokens; ++t) {
-        const auto first = x.begin() + t * kValues;
-        const auto one_term = quantized(Isa::scalar, {first, first + kValues});
-        for (std::size_t b = 0; b < one_term.size(); ++b)
-            EXPECT_TRUE(same_bits(rows.row(2 * t)[b], one_term[b]));
-        for (std::int64_t i = 0; i < kValues; ++i) {
-            double sum = 0;
-            for (const std::int64_t term : {0, 1}) {
-                const ActivationBlock& block = rows.row(2 * t + term)[i / 256];
-                sum += static_cast<double>(block.scales[i % 256 / 16]) * block.q[i % 256];
-            }
-            const double largest = one_term[static_cast<std::size_t>(i / 256)].scales[i % 256 / 16] * 127.0;
-            EXPECT_NEAR(sum, first[i], largest * (1.01 / (254 * 254) + 1e-7)) << t << " " << i;
-        }
-    }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Activations in 8 bits through whole models: close to the reference, as close as the peer's; the same bits
+// Activations as integers through whole models: close to the reference, as close as the peer's; the same bits
 // for any batch and number of threads; nothing allocated on the way.
 
 #include "tests/runtime/oracle_model.h"
@@ -34,21 +34,21 @@ std::vector<text::TokenId> verse(const runtime::Engine& engine) {
         {});
 }
 
-TEST(EightBitActivations, AnyBatchAndAnyNumberOfThreadsGiveTheSameBits) {
+TEST(IntegerActivations, AnyBatchAndAnyNumberOfThreadsGiveTheSameBits) {
     const auto engine = demo_model(2);
     const auto tokens = verse(*engine);
-    const auto whole = all_logits(*engine, tokens, 512, nullptr, Activations::q8);
+    const auto whole = all_logits(*engine, tokens, 512, nullptr, Activations::int16);
     for (const std::int64_t batch : {1, 3, 8, 33})
-        EXPECT_EQ(all_logits(*engine, tokens, batch, nullptr, Activations::q8), whole) << batch;
+        EXPECT_EQ(all_logits(*engine, tokens, batch, nullptr, Activations::int16), whole) << batch;
     for (const int n_threads : {1, 5})
-        EXPECT_EQ(all_logits(*demo_model(n_threads), tokens, 16, nullptr, Activations::q8), whole)
+        EXPECT_EQ(all_logits(*demo_model(n_threads), tokens, 16, nullptr, Activations::int16), whole)
             << n_threads;
 }
 
-TEST(EightBitActivations, EvaluatingAllocatesNothing) {
+TEST(IntegerActivations, EvaluatingAllocatesNothing) {
     const auto engine = demo_model(2);
     const auto tokens = verse(*engine);
-    runtime::Session session(*engine, {512, 32, Activations::q8});
+    runtime::Session session(*engine, {512, 32, Activations::int16});
     session.evaluate(tokens);  // whatever is made at the first use
     const std::int64_t before = allocation_count();
     session.evaluate(tokens);
@@ -56,7 +56,7 @@ TEST(EightBitActivations, EvaluatingAllocatesNothing) {
     EXPECT_EQ(allocation_count(), before);
 }
 
-TEST(EightBitActivations, AreWhatASessionUsesUnlessToldOtherwise) {
+TEST(IntegerActivations, AreWhatASessionUsesUnlessToldOtherwise) {
     const auto engine = demo_model(2);
     const auto tokens = verse(*engine);
     const auto last_logits = [&](const runtime::SessionOptions& options) {
@@ -64,7 +64,7 @@ TEST(EightBitActivations, AreWhatASessionUsesUnlessToldOtherwise) {
         session.evaluate(tokens);
         return std::vector<float>(session.logits().begin(), session.logits().end());
     };
-    EXPECT_EQ(last_logits({512, 64}), last_logits({512, 64, Activations::q8}));
+    EXPECT_EQ(last_logits({512, 64}), last_logits({512, 64, Activations::int16}));
     EXPECT_NE(last_logits({512, 64}), last_logits({512, 64, Activations::f32}));
 }
 
@@ -89,7 +89,7 @@ void expect_no_farther_than_the_peer(const std::filesystem::path& path, const Qu
         const auto tokens = oracle.ids(std::string("tokens_") + prompt);
         const auto reference = oracle.floats(std::string(model.logits) + prompt);
         auto kl = kl_divergences(reference.values,
-                                 all_logits(*engine, tokens.values, 512, nullptr, Activations::q8),
+                                 all_logits(*engine, tokens.values, 512, nullptr, Activations::int16),
                                  static_cast<std::size_t>(reference.dim(1)));
         const double mean = std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size());
         std::sort(kl.begin(), kl.end());
@@ -98,21 +98,21 @@ void expect_no_farther_than_the_peer(const std::filesystem::path& path, const Qu
     }
 }
 
-TEST(EightBitActivations, GptOssIsAsCloseToTheReferenceAsThePeer) {
+TEST(IntegerActivations, GptOssIsAsCloseToTheReferenceAsThePeer) {
     expect_no_farther_than_the_peer(
         test_data("oracle/mini/gpt-oss/model-mxfp4.gguf"),
         {"gpt-oss", "logits_yarn_truncate_false_", {"p0", "p1", "p2"}, 7.4e-3, 1.7e-2});
 }
 
-class EightBitActivationsOf : public testing::TestWithParam<QuantizedModel> {};
+class IntegerActivationsOf : public testing::TestWithParam<QuantizedModel> {};
 
-TEST_P(EightBitActivationsOf, AreAsCloseToTheReferenceAsThePeers) {
+TEST_P(IntegerActivationsOf, AreAsCloseToTheReferenceAsThePeers) {
     GREENROOM_ORACLE_OR_SKIP(path, std::string("oracle/") + GetParam().file);
     expect_no_farther_than_the_peer(path, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    File, EightBitActivationsOf,
+    File, IntegerActivationsOf,
     testing::Values(
         QuantizedModel{"deepseek2/model-q4_k_m.gguf", "logits_q4_k_m_", {"p1", "p2"}, 5.6e-3, 4.9e-2},
         QuantizedModel{

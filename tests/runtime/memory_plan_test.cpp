@@ -21,7 +21,7 @@ std::unique_ptr<Engine> mini() {
 
 MemoryPlan plan_of(const Engine& engine, std::int64_t context, std::int64_t batch, int n_threads) {
     return plan_memory(engine.spec(), kv_layout(engine.spec(), {}, WindowRows::ring, context, batch), 0,
-                       batch, n_threads, Activations::q8);
+                       batch, n_threads, Activations::int16);
 }
 
 TEST(MemoryPlan, IsWhatTheSessionReserves) {
@@ -42,7 +42,7 @@ TEST(MemoryPlan, LargerBatchesAndMoreThreadsNeedMoreToWorkIn) {
 TEST(MemoryPlan, TooLittleMemoryNamesTheContextThatFits) {
     const auto engine = mini();
     const KvLayout layout = kv_layout(engine->spec(), {}, WindowRows::ring, 1000, 16);
-    const MemoryPlan plan = plan_memory(engine->spec(), layout, 0, 16, 1, Activations::q8);
+    const MemoryPlan plan = plan_memory(engine->spec(), layout, 0, 16, 1, Activations::int16);
     check_plan(plan, layout, plan.total());
     const std::int64_t per_token = plan.kv_cache_bytes / 1000;
     test::expect_error(ErrorKind::out_of_memory, {"1000 tokens", "available", "-c 400"},

@@ -79,7 +79,7 @@ TEST(LogitsCommand, ReadsLongPromptsFromAFile) {
     expect_near(load_npy<float>(folder.file("logits.npy")), reference("deepseek2", "logits_p0"), 1e-3F);
 }
 
-// 8 bits unless asked for float32, which is the reference's arithmetic.
+// Integers unless asked for float32, which is the reference's arithmetic.
 TEST(LogitsCommand, ActivationsAreOfTheKindThatIsAskedFor) {
     const std::string model = test_data("oracle/mini/gpt-oss/model-mxfp4.gguf").string();
     const auto logits = [&](const std::vector<std::string>& flags) {
@@ -93,7 +93,7 @@ TEST(LogitsCommand, ActivationsAreOfTheKindThatIsAskedFor) {
     };
     const auto exact = logits({"--activations", "f32"});
     expect_near(exact, reference("gpt-oss", "logits_yarn_truncate_false_p0"), 1e-3F);
-    EXPECT_NE(logits({"--activations", "q8"}).values, exact.values);
+    EXPECT_NE(logits({"--activations", "int16"}).values, exact.values);
     EXPECT_EQ(logits({}).values, exact.values) << "nothing is rounded unless asked for";
 }
 

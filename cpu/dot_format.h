@@ -1,0 +1,125 @@
+#pragma once
+
+// What the frames of the kernels (dot_rows_simd.h, dot_panel_simd.h) know of a weight format. A format is a
+// struct of
+//
+//     using Block                    its block in quant/blocks.h
+//     kUnit                          weights whose sum fits 32 bits, see dot_quant.h; 32: scales are floats
+//     kOffset                        what weights_… has added to each weight to make it unsigned
+//     kHasMin                        there is a minimum per group
+//     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes
+//     weights_avx512(block, w)       the same as 4 vectors
+//
+// for 256 values at a time: one super-block, or 8 blocks of 32. With a unit of 32
+//
+//     scales(block)                  the 8 scales, as floats
+//     minimums(block)                likewise what is added to every weight of a block
+//
+// else, with groups of 32 or of 16 weights that share a scale,
+//
+//     kGroup                         32 or 16
+//     scales(block)                  8 or 16 integers, as words of one vector
+//     minimums(block)                likewise
+//     factor(block)                  d, a float16: what the scales are multiplied by
+//     minimum_factor(block)          dmin: minus what the minimums are multiplied by
+//
+// A row may end in fewer than 8 blocks of 32; these are copied to zeroed blocks first, and meet activations
+// that are zero from there on.
+
+#include "cpu/dot_quant.h"
+#include "cpu/simd.h"
+#include "quant/half.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace greenroom::cpu {
+
+template <class Format>
+inline constexpr int kBlocksPerChunk = ActivationBlock::kValues / Format::Block::kValues;
+
+template <class Format>
+inline constexpr int kUnitsPerChunk = ActivationBlock::kValues / Format::kUnit;
+
+// Whether scales are integers, and a group's products are multiplied by theirs before they are summed up.
+template <class Format>
+inline constexpr bool kIntegerScales = Format::kUnit != 32;
+
+// The blocks of 256 values of a row from value 256 · chunk on: in the row itself, or if it ends before
+// that many, copied to `last`.
+template <class Format>
+const typename Format::Block* chunk_blocks(const std::byte* row, std::int64_t chunk, std::int64_t n_values,
+                                           typename Format::Block* last) noexcept {
+    using Block = typename Format::Block;
+    const auto* block = reinterpret_cast<const Block*>(row) + chunk * kBlocksPerChunk<Format>;
+    const std::int64_t left = n_values - chunk * ActivationBlock::kValues;
+    if (left >= ActivationBlock::kValues) return block;
+    std::memset(static_cast<void*>(last), 0, kBlocksPerChunk<Format> * sizeof(Block));
+    std::memcpy(static_cast<void*>(last), block,
+                static_cast<std::size_t>(left / Block::kValues) * sizeof(Block));
+    return last;
+}
+
+// ---- Pieces of several formats ----
+
+// 32 bytes twice.
+GR_AVX512_INLINE __m512i twice_avx512(const std::uint8_t* bytes) noexcept {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)));
+}
+
+// One number for the lower and one for the upper 32 bytes.
+GR_AVX512_INLINE __m512i by_half_epi16(short low, short high) noexcept {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set1_epi16(low)), _mm256_set1_epi16(high), 1);
+}
+GR_AVX512_INLINE __m512i by_half_epi32(int low, int high) noexcept {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set1_epi32(low)), _mm256_set1_epi32(high), 1);
+}
+
+// Where mask has ones the bits of `bits`, else those of `base`, which has zeros there.
+GR_AVX512_INLINE __m512i merge_bits_avx512(__m512i base, __m512i bits, __m512i mask) noexcept {
+    return _mm512_ternarylogic_epi32(base, bits, mask, 0xf8);  // base | (bits & mask)
+}
+
+// 16 bytes to 32 nibbles, the low ones first. A shift of 32 bits serves: what it brings in from the byte
+// above is masked away.
+GR_AVX2_INLINE __m256i nibbles_avx2(const std::uint8_t* bytes) noexcept {
+    const __m256i both =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+    const __m256i shifted = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    return _mm256_and_si256(shifted, _mm256_set1_epi8(0xf));
+}
+
+// The same for two blocks.
+GR_AVX512_INLINE __m512i nibbles_avx512(const std::uint8_t* low, const std::uint8_t* high) noexcept {
+    const __m512i first = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)));
+    const __m512i all =
+        _mm512_mask_broadcast_i32x4(first, 0xff00, _mm_loadu_si128(reinterpret_cast<const __m128i*>(high)));
+    const __m512i shift = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
+    return _mm512_and_si512(_mm512_srlv_epi32(all, shift), _mm512_set1_epi8(0xf));
+}
+
+// Bit `from` of every byte, moved to bit `to`. Call it with constants.
+GR_AVX2_INLINE __m256i move_bit_avx2(__m256i bytes, int from, int to) noexcept {
+    const __m256i bit = _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(1 << from)));
+    return to >= from ? _mm256_slli_epi16(bit, to - from) : _mm256_srli_epi16(bit, from - to);
+}
+
+// Eight float16 numbers that stand `offset` bytes from the start of eight blocks.
+template <class Block>
+GR_AVX2_INLINE __m256 gather_halves(const Block* blocks, std::size_t offset) noexcept {
+    const auto* bytes = reinterpret_cast<const std::byte*>(blocks) + offset;
+    std::uint64_t words[2];
+    for (std::size_t h = 0; h < 2; ++h) {
+        words[h] = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::uint16_t half = 0;
+            std::memcpy(&half, bytes + (4 * h + i) * sizeof(Block), sizeof half);
+            words[h] |= std::uint64_t{half} << (16 * i);
+        }
+    }
+    return _mm256_cvtph_ps(
+        _mm_set_epi64x(static_cast<long long>(words[1]), static_cast<long long>(words[0])));
+}
+
+}  // namespace greenroom::cpu
