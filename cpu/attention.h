@@ -1,10 +1,12 @@
 #pragma once
 
-// Attention over a KV cache of any of its types, in float32: softmax with the maximum taken out first, rows
-// decoded a block at a time.
+// Attention over a KV cache of any of its types, in float32, in one pass over the rows (Dao et al. 2022,
+// arXiv:2205.14135): a block of 64 positions is decoded for up to 64 queries, their scores become weights
+// against the largest so far, and what has been summed up is scaled down when a larger one comes.
 //
-// The order of summation is that of the positions: a result is the same for any batching, number of threads
-// and ring size. Scratch per thread: attention_scratch_floats().
+// Blocks, and the segments of 256 positions that threads may share out, begin at fixed positions and are
+// summed up in their order: a result is the same for any batching, number of threads and ring size. Scratch
+// per thread: attention_scratch_floats().
 
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
@@ -17,8 +19,8 @@
 
 namespace greenroom::cpu {
 
-// For up to max_positions visible positions and cached rows of which a head reads up to max_row values.
-std::int64_t attention_scratch_floats(std::int64_t max_positions, std::int64_t max_row) noexcept;
+// For cached rows of which a head reads up to max_row values, and any number of positions.
+std::int64_t attention_scratch_floats(std::int64_t max_row) noexcept;
 
 // Multi-head latent attention in its absorbed form (arXiv:2405.04434, section 2.1.2; absorption: same paper,
 // end of the section): all heads share the cached rows, whose first latent_dim values are key and value at

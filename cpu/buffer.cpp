@@ -10,6 +10,7 @@ namespace greenroom::cpu {
 namespace {
 
 constexpr std::int64_t kFloatsPerCacheLine = 16;
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 }  // namespace
 
@@ -21,6 +22,9 @@ Buffer::Buffer(std::int64_t n_floats) : n_floats_(n_floats) {
         fail(ErrorKind::out_of_memory,
              "cannot reserve {} bytes of memory. Use a smaller context (-c) or batch (-b)", n_bytes);
     data_ = static_cast<float*>(memory);
+    // Attention reads a piece of each of many rows that are far apart: with pages of 4 KiB it waits for their
+    // addresses. Where the system has no huge pages to give, nothing is lost.
+    if (n_bytes >= 2 * kHugePageBytes) static_cast<void>(::madvise(memory, n_bytes, MADV_HUGEPAGE));
 }
 
 Buffer::~Buffer() {

@@ -32,6 +32,10 @@ void choose(std::span<std::int32_t> chosen, const float* scores, std::int64_t n,
 
 }  // namespace
 
+std::int64_t indexer_scratch_floats(std::int64_t max_positions, std::int64_t head_dim) noexcept {
+    return 2 * max_positions + head_dim;
+}
+
 void index_positions(ThreadTeam& team, const Scratch& scratch, std::span<std::int32_t> visible,
                      ConstMatrixView q, ConstMatrixView weights, const KvRows& keys,
                      std::int64_t first_position, std::int64_t top_k) {

@@ -4,11 +4,10 @@
 
 #include "cpu/kv_rows.h"
 
+#include "cpu/simd.h"
 #include "quant/blocks.h"
 #include "quant/encode.h"
 #include "quant/half.h"
-
-#include <immintrin.h>
 
 #include <cassert>
 #include <cstring>
@@ -62,6 +61,22 @@ GR_AVX2 void decode_q8_0_avx2(const std::byte* blocks, float* out, std::int64_t 
     }
 }
 
+GR_AVX512_INLINE void store_scaled_avx512(float* out, __m512 scale, __m128i bytes) noexcept {
+    const __m512i integers = _mm512_maskz_cvtepi8_epi32(0xffff, bytes);
+    _mm512_storeu_ps(out, _mm512_mul_ps(scale, _mm512_maskz_cvtepi32_ps(0xffff, integers)));
+}
+
+GR_AVX512 void decode_q8_0_avx512(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
+    for (std::int64_t i = 0; i < n_values; i += 32, blocks += sizeof(quant::BlockQ8_0)) {
+        std::uint16_t half;
+        std::memcpy(&half, blocks, sizeof half);
+        const __m512 scale = _mm512_set1_ps(_cvtsh_ss(half));
+        const auto* q = reinterpret_cast<const __m128i*>(blocks + sizeof half);
+        store_scaled_avx512(out + i, scale, _mm_loadu_si128(q));
+        store_scaled_avx512(out + i + 16, scale, _mm_loadu_si128(q + 1));
+    }
+}
+
 // Block: half scale, 16 bytes: value j in the low half of byte j, value j + 16 in its high half.
 // value = (q - 8) · scale.
 GR_AVX2 void decode_q4_0_avx2(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
@@ -85,14 +100,28 @@ GR_AVX2 void decode_q4_0_avx2(const std::byte* blocks, float* out, std::int64_t 
     }
 }
 
+GR_AVX512 void decode_q4_0_avx512(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
+    const __m128i low_half = _mm_set1_epi8(0x0f);
+    const __m128i eight = _mm_set1_epi8(8);
+    for (std::int64_t i = 0; i < n_values; i += 32, blocks += sizeof(quant::BlockQ4_0)) {
+        std::uint16_t half;
+        std::memcpy(&half, blocks, sizeof half);
+        const __m512 scale = _mm512_set1_ps(_cvtsh_ss(half));
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks + sizeof half));
+        const __m128i high = _mm_srli_epi16(bytes, 4);
+        store_scaled_avx512(out + i, scale, _mm_sub_epi8(_mm_and_si128(bytes, low_half), eight));
+        store_scaled_avx512(out + i + 16, scale, _mm_sub_epi8(_mm_and_si128(high, low_half), eight));
+    }
+}
+
 }  // namespace
 
 quant::DecodeFn find_kv_decoder(quant::Type type, Isa isa) noexcept {
     if (isa != Isa::scalar) {
         if (type == Type::F16) return isa == Isa::avx512 ? decode_f16_avx512 : decode_f16_avx2;
         if (type == Type::BF16) return decode_bf16_avx2;
-        if (type == Type::Q8_0) return decode_q8_0_avx2;
-        if (type == Type::Q4_0) return decode_q4_0_avx2;
+        if (type == Type::Q8_0) return isa == Isa::avx512 ? decode_q8_0_avx512 : decode_q8_0_avx2;
+        if (type == Type::Q4_0) return isa == Isa::avx512 ? decode_q4_0_avx512 : decode_q4_0_avx2;
     }
     return quant::find_decoder(type);
 }

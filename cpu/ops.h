@@ -28,10 +28,12 @@ class Ops {
     Ops(ThreadTeam& team, std::int64_t scratch_floats, std::int64_t activation_blocks)
         : team_(team), scratch_(team.size(), scratch_floats), activations_(activation_blocks) {}
 
-    // What the operations need per thread for weight rows of up to max_row values, max_experts experts, and a
-    // context of which a head reads rows of up to max_kv_row values.
+    // What the operations need per thread for weight rows of up to max_row values, max_experts experts,
+    // cached rows of which a head reads up to max_kv_row values, and an indexer (indexer_row values in a key,
+    // 0: none) that chooses among context_tokens.
     static std::int64_t scratch_floats_needed(std::int64_t max_row, std::int64_t max_experts,
-                                              std::int64_t context_tokens, std::int64_t max_kv_row) noexcept;
+                                              std::int64_t max_kv_row, std::int64_t indexer_row,
+                                              std::int64_t context_tokens) noexcept;
 
     ThreadTeam& team() noexcept { return team_; }
     const Scratch& scratch() const noexcept { return scratch_; }

@@ -12,12 +12,9 @@ namespace greenroom::runtime {
 
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations) {
-    const ModelExtent extent = extent_of(spec);
-    const std::int64_t floats =
-        Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
-        n_threads * cpu::Ops::scratch_floats_needed(extent.max_row, extent.max_experts, layout.context_tokens,
-                                                    extent.max_kv_row) +
-        kLogitsRows * spec.n_vocab;
+    const std::int64_t floats = Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
+                                n_threads * scratch_floats_needed(spec, layout.context_tokens) +
+                                kLogitsRows * spec.n_vocab;
     MemoryPlan plan;
     plan.kv_cache_bytes = layout.bytes();
     plan.checkpoint_bytes = n_checkpoints * layout.checkpoint_bytes();
@@ -26,6 +23,12 @@ MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_chec
                          activation_blocks_needed(spec, batch_tokens, activations) *
                              static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
     return plan;
+}
+
+std::int64_t scratch_floats_needed(const ModelSpec& spec, std::int64_t context_tokens) noexcept {
+    const ModelExtent extent = extent_of(spec);
+    return cpu::Ops::scratch_floats_needed(extent.max_row, extent.max_experts, extent.max_kv_row,
+                                           extent.max_indexer_row, context_tokens);
 }
 
 std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,

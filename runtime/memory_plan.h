@@ -26,6 +26,9 @@ inline constexpr std::int64_t kLogitsRows = 32;
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations);
 
+// Floats of scratch per thread.
+std::int64_t scratch_floats_needed(const ModelSpec& spec, std::int64_t context_tokens) noexcept;
+
 // Blocks (cpu/quantize.h) that the quantized activations of the largest product take; 0 for float32.
 std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,
                                       Activations activations) noexcept;

@@ -11,7 +11,8 @@ void widen(std::int64_t& width, std::int64_t n) noexcept { width = std::max(widt
 void extend(ModelExtent& extent, const MlaSpec& mla) noexcept {
     for (const int n : {mla.q_rank, mla.latent_dim, mla.nope_dim, mla.n_heads * mla.value_dim})
         widen(extent.max_row, n);
-    widen(extent.max_kv_row, std::max(mla.latent_dim + mla.rope_dim, mla.indexer.head_dim));
+    widen(extent.max_kv_row, mla.latent_dim + mla.rope_dim);
+    widen(extent.max_indexer_row, mla.indexer.head_dim);
 }
 
 void extend(ModelExtent& extent, const GqaSpec& gqa) noexcept {

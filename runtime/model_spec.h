@@ -127,7 +127,8 @@ struct ModelSpec {
 // sized by.
 struct ModelExtent {
     std::int64_t max_row = 0;
-    std::int64_t max_kv_row = 0;  // of cached values that a head reads
+    std::int64_t max_kv_row = 0;       // of cached values that a head reads
+    std::int64_t max_indexer_row = 0;  // of cached keys of an indexer
     std::int64_t max_experts = 0;
     std::int64_t max_top_k = 0;
     std::int64_t max_expert_d_ff = 0;

@@ -3,7 +3,7 @@
 //   decode/TYPE/ISA    one vector against rows that come from memory (more of them than the caches hold):
 //                      bytes_per_second, and of_read as a fraction of what reading alone reaches in this run
 //   prefill/TYPE/ISA/KIND/N   N vectors against the rows of a matrix that the second-level cache holds:
-//                      items are multiplications. KIND q8: the kernels; f32: decoding and float32 products
+//                      items are multiplications. KIND int16: the kernels; f32: decoding and float32 products
 //
 // Build the target dot_quant_bench; --benchmark_filter=decode/Q4_K narrows it.
 
@@ -11,17 +11,12 @@
 #include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
 #include "cpu/row_tile.h"
-#include "cpu/simd.h"
 #include "quant/base/tensor_view.h"
+#include "tests/bench/read_bandwidth.h"
 
 #include <benchmark/benchmark.h>
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <ctime>
-#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -29,45 +24,11 @@
 namespace greenroom::cpu {
 namespace {
 
+using bench::many_bytes;
+using bench::read_bandwidth;
 using quant::Type;
 
 constexpr std::int64_t kRowValues = 4096;
-constexpr std::size_t kManyBytes = std::size_t{192} << 20;
-
-// Memory in huge pages where the system gives them, as the experts' slots are: with small ones what is measured
-// is how fast addresses are translated.
-class HugePages {
-  public:
-    explicit HugePages(std::size_t n_bytes) : bytes_(std::aligned_alloc(kPage, n_bytes)), n_bytes_(n_bytes) {
-        if (bytes_ == nullptr) throw std::bad_alloc();
-        ::madvise(bytes_, n_bytes, MADV_HUGEPAGE);
-    }
-    ~HugePages() { std::free(bytes_); }
-    HugePages(const HugePages&) = delete;
-    HugePages& operator=(const HugePages&) = delete;
-
-    std::byte* data() const noexcept { return static_cast<std::byte*>(bytes_); }
-    std::size_t size() const noexcept { return n_bytes_; }
-
-  private:
-    static constexpr std::size_t kPage = std::size_t{2} << 20;
-
-    void* bytes_;
-    std::size_t n_bytes_;
-};
-
-// Bytes of which any two make a float16 between 0.07 and 1.
-const HugePages& many_bytes() {
-    static const HugePages bytes(kManyBytes);
-    static const bool is_filled = [] {
-        std::minstd_rand random(1);
-        for (std::size_t i = 0; i < bytes.size(); ++i)
-            bytes.data()[i] = static_cast<std::byte>(0x2c + (random() >> 8) % 0x10);
-        return true;
-    }();
-    static_cast<void>(is_filled);
-    return bytes;
-}
 
 std::vector<float> random_row(unsigned seed) {
     std::mt19937 random(seed);
@@ -77,36 +38,13 @@ std::vector<float> random_row(unsigned seed) {
     return row;
 }
 
-// In time of this thread, as the counters of the benchmarks are: other programs take none of it away.
-GR_AVX2 double read_once(const HugePages& bytes) {
-    const std::clock_t start = std::clock();
-    __m256i sums[4] = {};
-    for (std::size_t at = 0; at + 128 <= bytes.size(); at += 128)
-        for (std::size_t i = 0; i < 4; ++i)
-            sums[i] = _mm256_xor_si256(
-                sums[i], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes.data() + at + 32 * i)));
-    benchmark::DoNotOptimize(sums);
-    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-    return static_cast<double>(bytes.size()) / seconds;
-}
-
-// Best of several passes over the same memory, in bytes per second.
-double read_bandwidth() {
-    static const double bandwidth = [] {
-        double best = 0;
-        for (int pass = 0; pass < 8; ++pass) best = std::max(best, read_once(many_bytes()));
-        return best;
-    }();
-    return bandwidth;
-}
-
 void decode(benchmark::State& state, Type type, Isa isa) {
     const QuantDot& kernel = *find_quant_dot(type, isa);
     const auto row_bytes = static_cast<std::size_t>(quant::row_bytes(type, kRowValues));
     const auto x = random_row(2);
     std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(kRowValues)));
     quantize_row_scalar(blocks.data(), x.data(), kRowValues);
-    const auto& bytes = many_bytes();
+    const auto bytes = many_bytes();
     const double read = read_bandwidth();
     const std::size_t tile_bytes = kTileRows * row_bytes;
     std::size_t at = 0;
@@ -123,14 +61,14 @@ void decode(benchmark::State& state, Type type, Isa isa) {
     state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
 }
 
-enum class Kind { q8, f32 };
+enum class Kind { int16, f32 };
 
 void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
     constexpr std::int64_t kRows = 64;
     const auto n_vectors = state.range(0);
     const TensorView w{type, 2, {kRowValues, kRows, 1, 1}, many_bytes().data()};
     const Kernels& k = kernels(isa);
-    const QuantDot* quant_dot = kind == Kind::q8 ? find_quant_dot(type, isa) : nullptr;
+    const QuantDot* quant_dot = kind == Kind::int16 ? find_quant_dot(type, isa) : nullptr;
     const std::int64_t n_blocks = activation_blocks(kRowValues);
     std::vector<float> x;
     std::vector<ActivationBlock> blocks(static_cast<std::size_t>(n_vectors * n_blocks));
@@ -165,9 +103,10 @@ void register_all() {
             if (isa == Isa::scalar) continue;
             const std::string of = "/" + std::string(info->name) + "/" + std::string(isa_name(isa));
             benchmark::RegisterBenchmark(("decode" + of).c_str(), decode, info->type, isa);
-            for (const Kind kind : {Kind::q8, Kind::f32})
-                benchmark::RegisterBenchmark(("prefill" + of + (kind == Kind::q8 ? "/q8" : "/f32")).c_str(),
-                                             prefill, info->type, isa, kind)
+            for (const Kind kind : {Kind::int16, Kind::f32})
+                benchmark::RegisterBenchmark(
+                    ("prefill" + of + (kind == Kind::int16 ? "/int16" : "/f32")).c_str(), prefill, info->type,
+                    isa, kind)
                     ->Arg(1)
                     ->Arg(4)
                     ->Arg(16)

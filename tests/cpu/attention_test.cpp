@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -41,15 +42,14 @@ struct Case {
     std::int64_t n_tokens;
 };
 
-TEST(MlaAttention, IsSoftmaxOfScoresTimesLatents) {
-    const MlaShape shape{3, 20, 6, 0.3F};
-    constexpr std::int64_t n_rows = 40;
+// Latent attention against the formula in double.
+void expect_mla(const MlaShape& shape, std::int64_t n_rows, const std::vector<Case>& cases) {
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), attention_scratch_floats(n_rows, shape.row_dim()));
+    const Scratch scratch(team.size(), attention_scratch_floats(shape.row_dim()));
     const auto cache = test::random_floats(n_rows * shape.row_dim(), 1);
     Cache rows(quant::Type::F32, n_rows, shape.row_dim());
     rows.store(0, cache.data(), n_rows);
-    for (const auto& [first_position, n_tokens] : {Case{0, 1}, Case{0, 17}, Case{39, 1}, Case{30, 10}}) {
+    for (const auto& [first_position, n_tokens] : cases) {
         const std::int64_t q_cols = shape.n_heads * shape.row_dim();
         const std::int64_t out_cols = shape.n_heads * shape.latent_dim;
         const auto q = test::random_floats(n_tokens * q_cols, 2);
@@ -83,10 +83,19 @@ TEST(MlaAttention, IsSoftmaxOfScoresTimesLatents) {
     }
 }
 
+TEST(MlaAttention, IsSoftmaxOfScoresTimesLatents) {
+    expect_mla({3, 20, 6, 0.3F}, 40, {{0, 1}, {0, 17}, {39, 1}, {30, 10}});
+}
+
+TEST(MlaAttention, HeadsOfATokenMayFillSeveralTiles) {
+    expect_mla({70, 40, 7, 0.1F}, 300, {{299, 1}, {61, 5}});
+    expect_mla({5, 512, 64, 0.04F}, 70, {{69, 1}, {62, 4}});
+}
+
 TEST(MlaAttention, LargeScoresDoNotOverflow) {
     const MlaShape shape{1, 2, 0, 1.0F};
     ThreadTeam team(1);
-    const Scratch scratch(1, attention_scratch_floats(2, 2));
+    const Scratch scratch(1, attention_scratch_floats(2));
     const std::vector<float> values = {300.0F, 1.0F, 100.0F, 5.0F};
     Cache cache(quant::Type::F32, 2, 2);
     cache.store(0, values.data(), 2);
@@ -97,18 +106,17 @@ TEST(MlaAttention, LargeScoresDoNotOverflow) {
 }
 
 // Grouped queries against the formula in double, for one way of limiting what a token sees.
-void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks) {
-    constexpr std::int64_t n_rows = 40;
+void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks, std::int64_t n_rows = 40,
+                const std::vector<Case>& cases = {{0, 1}, {0, 17}, {39, 1}, {30, 10}}) {
     ThreadTeam team(2);
-    const Scratch scratch(team.size(),
-                          attention_scratch_floats(n_rows, std::max(shape.head_dim, shape.value_dim)));
+    const Scratch scratch(team.size(), attention_scratch_floats(std::max(shape.head_dim, shape.value_dim)));
     const auto all_keys = test::random_floats(n_rows * shape.key_cols(), 3);
     const auto all_values = test::random_floats(n_rows * shape.value_cols(), 5);
     Cache keys(quant::Type::F32, n_rows, shape.key_cols());
     Cache values(quant::Type::F32, n_rows, shape.value_cols());
     keys.store(0, all_keys.data(), n_rows);
     values.store(0, all_values.data(), n_rows);
-    for (const auto& [first_position, n_tokens] : {Case{0, 1}, Case{0, 17}, Case{39, 1}, Case{30, 10}}) {
+    for (const auto& [first_position, n_tokens] : cases) {
         const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
         const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.value_dim;
         const auto q = test::random_floats(n_tokens * q_cols, 4);
@@ -161,12 +169,21 @@ TEST(GqaAttention, WindowLimitsTheViewBackwards) {
 
 TEST(GqaAttention, ChunksDoNotSeeEachOther) { expect_gqa({4, 1, 8, 8, 0.3F, 0, 16}, {}); }
 
-// Results of 100 tokens, taken in batches of `batch`, from caches of these types with n_rows rows.
-std::vector<float> attended(const GqaShape& shape, quant::Type type, std::int64_t n_rows, std::int64_t batch,
-                            int n_threads) {
-    constexpr std::int64_t n_tokens = 100;
+// Blocks have 64 positions, segments 256, tiles 64 queries.
+TEST(GqaAttention, IsItsFormulaWhereBlocksSegmentsAndTilesEnd) {
+    const std::vector<Case> cases = {{63, 1}, {63, 2}, {64, 1}, {0, 130}, {255, 3}, {599, 1}, {500, 100}};
+    expect_gqa({6, 2, 80, 96, 0.1F}, {}, 600, cases);
+    expect_gqa({5, 1, 33, 17, 0.2F}, {1.0F, -2.0F, 30.0F, 0.5F, -30.0F}, 600, cases);
+    expect_gqa({2, 2, 192, 128, 0.07F, 100}, {}, 600, cases);
+    expect_gqa({8, 1, 16, 48, 0.3F, 0, 90}, {}, 600, cases);
+}
+
+// Results of n_tokens tokens, taken in batches of `batch`, from caches of these types with n_rows rows.
+std::vector<float> attended(const GqaShape& shape, quant::Type type, std::int64_t n_tokens,
+                            std::int64_t n_rows, std::int64_t batch, int n_threads,
+                            const std::vector<float>& sinks = {}) {
     ThreadTeam team(n_threads);
-    const Scratch scratch(team.size(), attention_scratch_floats(n_tokens, shape.head_dim));
+    const Scratch scratch(team.size(), attention_scratch_floats(shape.head_dim));
     const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
     const auto q = test::random_floats(n_tokens * q_cols, 6);
     const auto k = test::random_floats(n_tokens * shape.key_cols(), 7);
@@ -180,7 +197,7 @@ std::vector<float> attended(const GqaShape& shape, quant::Type type, std::int64_
         values.store(first, &v[static_cast<std::size_t>(first * shape.value_cols())], n);
         const auto at = static_cast<std::size_t>(first * q_cols);
         gqa_attention(team, scratch, {&out[at], n, q_cols, q_cols}, {&q[at], n, q_cols, q_cols}, keys.rows(),
-                      values.rows(), first, shape, {});
+                      values.rows(), first, shape, sinks);
     }
     return out;
 }
@@ -190,11 +207,83 @@ TEST(GqaAttention, AnyBatchNumberOfThreadsAndRingGivesTheSameBits) {
     const GqaShape chunked{6, 2, 32, 32, 0.2F, 0, 16};
     for (const GqaShape& shape : {windowed, chunked})
         for (const quant::Type type : {quant::Type::F32, quant::Type::F16, quant::Type::Q8_0}) {
-            const auto expected = attended(shape, type, 100, 100, 1);
-            EXPECT_EQ(attended(shape, type, 100, 1, 2), expected);
-            EXPECT_EQ(attended(shape, type, 100, 7, 3), expected);
-            EXPECT_EQ(attended(shape, type, 16 + 7, 7, 2), expected) << "in a ring";
+            const auto expected = attended(shape, type, 100, 100, 100, 1);
+            EXPECT_EQ(attended(shape, type, 100, 100, 1, 2), expected);
+            EXPECT_EQ(attended(shape, type, 100, 100, 7, 3), expected);
+            EXPECT_EQ(attended(shape, type, 100, 16 + 7, 7, 2), expected) << "in a ring";
         }
+}
+
+// Several segments; with more threads than tiles they are shared out.
+TEST(GqaAttention, AnyBatchAndNumberOfThreadsGivesTheSameBitsInALongContext) {
+    constexpr std::int64_t kTokens = 700;
+    const std::vector<float> sinks = {0.5F, -1.0F, 3.0F, 0.0F, 20.0F, -4.0F, 1.0F, 2.0F};
+    const GqaShape all{8, 1, 32, 32, 0.2F};
+    const GqaShape windowed{8, 2, 32, 32, 0.2F, 300};
+    const GqaShape single{1, 1, 32, 32, 0.2F};
+    for (const GqaShape& shape : {all, windowed, single}) {
+        const std::vector<float> some(sinks.begin(), sinks.begin() + shape.n_heads);
+        const auto expected = attended(shape, quant::Type::F16, kTokens, kTokens, kTokens, 1, some);
+        EXPECT_EQ(attended(shape, quant::Type::F16, kTokens, kTokens, 1, 1, some), expected);
+        EXPECT_EQ(attended(shape, quant::Type::F16, kTokens, kTokens, 1, 5, some), expected);
+        EXPECT_EQ(attended(shape, quant::Type::F16, kTokens, kTokens, 3, 2, some), expected);
+        EXPECT_EQ(attended(shape, quant::Type::F16, kTokens, kTokens, 250, 7, some), expected);
+        if (shape.window > 0) {
+            EXPECT_EQ(attended(shape, quant::Type::F16, kTokens, 300 + 50, 50, 3, some), expected);
+        }
+    }
+}
+
+// A token must not be touched by later ones of its batch, whose rows lie in the same block.
+TEST(GqaAttention, WhatATokenDoesNotSeeMayBeAnything) {
+    const GqaShape shape{4, 1, 32, 32, 0.2F, 20};
+    constexpr std::int64_t kTokens = 40;
+    constexpr std::int64_t kBroken = 25;
+    ThreadTeam team(1);
+    const Scratch scratch(1, attention_scratch_floats(shape.head_dim));
+    const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
+    const auto q = test::random_floats(kTokens * q_cols, 1);
+    auto rows = test::random_floats(kTokens * shape.key_cols(), 2);
+    const auto run = [&] {
+        Cache keys(quant::Type::F32, kTokens, shape.key_cols());
+        keys.store(0, rows.data(), kTokens);
+        std::vector<float> out(q.size());
+        gqa_attention(team, scratch, {out.data(), kTokens, q_cols, q_cols},
+                      {q.data(), kTokens, q_cols, q_cols}, keys.rows(), keys.rows(), 0, shape, {});
+        return out;
+    };
+    const auto expected = run();
+    std::fill_n(rows.begin() + kBroken * shape.key_cols(), shape.key_cols(),
+                std::numeric_limits<float>::quiet_NaN());
+    const auto broken = run();
+    EXPECT_TRUE(std::equal(broken.begin(), broken.begin() + kBroken * q_cols, expected.begin()));
+    EXPECT_TRUE(
+        std::all_of(broken.begin() + kBroken * q_cols, broken.end(), [](float v) { return std::isnan(v); }));
+}
+
+TEST(MlaAttention, AnyBatchAndNumberOfThreadsGivesTheSameBits) {
+    const MlaShape shape{70, 32, 32, 0.1F};
+    constexpr std::int64_t kTokens = 300;
+    const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.row_dim();
+    const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.latent_dim;
+    const auto q = test::random_floats(kTokens * q_cols, 1);
+    const auto rows = test::random_floats(kTokens * shape.row_dim(), 2);
+    Cache cache(quant::Type::Q8_0, kTokens, shape.row_dim());
+    cache.store(0, rows.data(), kTokens);
+    const auto run = [&](std::int64_t batch, int n_threads) {
+        ThreadTeam team(n_threads);
+        const Scratch scratch(team.size(), attention_scratch_floats(shape.row_dim()));
+        std::vector<float> out(static_cast<std::size_t>(kTokens * out_cols));
+        for (std::int64_t first = 0; first < kTokens; first += batch) {
+            const std::int64_t n = std::min(batch, kTokens - first);
+            mla_attention(team, scratch, {out.data() + first * out_cols, n, out_cols, out_cols},
+                          {q.data() + first * q_cols, n, q_cols, q_cols}, cache.rows(), first, shape);
+        }
+        return out;
+    };
+    const auto expected = run(kTokens, 1);
+    EXPECT_EQ(run(1, 3), expected);
+    EXPECT_EQ(run(7, 2), expected);
 }
 
 TEST(GqaAttention, SeesWhatTheCachesTypeKeepsOfKeysAndValues) {
@@ -211,7 +300,7 @@ TEST(GqaAttention, SeesWhatTheCachesTypeKeepsOfKeysAndValues) {
         };
         constexpr std::int64_t n_tokens = 40;
         ThreadTeam team(2);
-        const Scratch scratch(team.size(), attention_scratch_floats(n_tokens, shape.head_dim));
+        const Scratch scratch(team.size(), attention_scratch_floats(shape.head_dim));
         const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
         const auto q = test::random_floats(n_tokens * q_cols, 6);
         const auto k = test::random_floats(n_tokens * shape.key_cols(), 7);
@@ -235,7 +324,7 @@ TEST(MlaAttention, SeesOnlyTheListedPositions) {
     const MlaShape shape{3, 32, 32, 0.2F};
     constexpr std::int64_t n_rows = 50;
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), attention_scratch_floats(n_rows, shape.row_dim()));
+    const Scratch scratch(team.size(), attention_scratch_floats(shape.row_dim()));
     const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.row_dim();
     const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.latent_dim;
     const auto q = test::random_floats(2 * q_cols, 1);

@@ -2,7 +2,6 @@
 
 #include "cpu/indexer.h"
 
-#include "cpu/attention.h"
 #include "cpu/kv_rows.h"
 #include "tests/support/random_data.h"
 
@@ -26,7 +25,7 @@ std::vector<std::int32_t> choose(std::vector<float> keys, const std::vector<floa
                                  const std::vector<float>& weights, std::int64_t first_position,
                                  std::int64_t top_k) {
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), attention_scratch_floats(kRows, kHeadDim));
+    const Scratch scratch(team.size(), indexer_scratch_floats(kRows, kHeadDim));
     const auto n_tokens = static_cast<std::int64_t>(weights.size()) / kHeads;
     const KvRows rows{reinterpret_cast<std::byte*>(keys.data()), quant::Type::F32, kRows, kHeadDim,
                       kHeadDim * 4};
