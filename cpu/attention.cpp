@@ -258,6 +258,7 @@ struct Work {
 // is memory for their sums. Either way the segments of a query are formed alike and merged in their order.
 template <class Fill>
 void run(ThreadTeam& team, const Scratch& scratch, const Work& work, const Fill& fill) {
+    if (work.n_tiles == 0) return;
     const AttentionKernels& k = attention_kernels(kernels().isa);
     const std::int64_t max_row = std::max(work.key_dim, work.value_dim);
     assert(scratch.floats_per_thread() >= attention_scratch_floats(max_row));

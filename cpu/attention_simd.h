@@ -1,0 +1,62 @@
+#pragma once
+
+// What the kernels of attention share, and their declarations for the table: scores in attention_scores.cpp,
+// weights and results in attention_results.cpp.
+//
+// Scores and results are blocked alike: some queries times some vectors (of positions, of values) are summed
+// up in registers; a step loads the vectors once and broadcasts one number of each query.
+
+#include "cpu/attention_kernels.h"
+#include "cpu/simd.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// Queries whose sums are in registers together: 6 · 4 vectors of 32 registers, 6 · 2 of 16.
+inline constexpr int kGroup = 6;
+
+// Queries per group, so that n come out in groups of nearly the same size.
+inline int group_size(int n) noexcept {
+    const int n_groups = (n + kGroup - 1) / kGroup;
+    return (n + n_groups - 1) / n_groups;
+}
+
+// To the second-level cache: the first is full. Inlined early, since g++ 12 takes a function that only
+// prefetches for one without effect and drops the call.
+[[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
+    _mm_prefetch(line, _MM_HINT_T1);
+}
+
+void pack_keys_scalar(float* keys, const float* rows, std::int64_t row_stride,
+                      std::int64_t n_values) noexcept;
+void pack_keys_avx2(float* keys, const float* rows, std::int64_t row_stride, std::int64_t n_values) noexcept;
+void pack_keys_avx512(float* keys, const float* rows, std::int64_t row_stride,
+                      std::int64_t n_values) noexcept;
+
+void score_scalar(float* scores, const float* const* queries, int n_queries, const float* keys,
+                  std::int64_t n_values, LinesAhead& ahead) noexcept;
+void score_avx2(float* scores, const float* const* queries, int n_queries, const float* keys,
+                std::int64_t n_values, LinesAhead& ahead) noexcept;
+void score_avx512(float* scores, const float* const* queries, int n_queries, const float* keys,
+                  std::int64_t n_values, LinesAhead& ahead) noexcept;
+
+void weigh_scalar(float* scores, const BlockRange* ranges, int n_queries, float scale, float* maximums,
+                  float* sums, float* factors) noexcept;
+void weigh_avx2(float* scores, const BlockRange* ranges, int n_queries, float scale, float* maximums,
+                float* sums, float* factors) noexcept;
+void weigh_avx512(float* scores, const BlockRange* ranges, int n_queries, float scale, float* maximums,
+                  float* sums, float* factors) noexcept;
+
+void accumulate_scalar(float* out, std::int64_t out_stride, const float* factors, int n_queries,
+                       const float* weights, const float* values, std::int64_t value_stride, BlockRange range,
+                       std::int64_t n_values, LinesAhead& ahead) noexcept;
+void accumulate_avx2(float* out, std::int64_t out_stride, const float* factors, int n_queries,
+                     const float* weights, const float* values, std::int64_t value_stride, BlockRange range,
+                     std::int64_t n_values, LinesAhead& ahead) noexcept;
+void accumulate_avx512(float* out, std::int64_t out_stride, const float* factors, int n_queries,
+                       const float* weights, const float* values, std::int64_t value_stride, BlockRange range,
+                       std::int64_t n_values, LinesAhead& ahead) noexcept;
+
+}  // namespace greenroom::cpu
