@@ -10,9 +10,13 @@
 
 #include "cache/policy.h"
 
+#include <cstdint>
 #include <memory>
 
 namespace greenroom::cache {
+
+// What the policy reserves beside the books of every policy.
+std::int64_t learned_policy_bytes(const CacheShape& shape) noexcept;
 
 std::unique_ptr<Policy> make_learned_policy(const CacheShape& shape, Scope scope);
 

@@ -1,7 +1,6 @@
 #include "cache/policies.h"
 
 #include "cache/learned_policy.h"
-#include "cache/reuse_model.h"
 #include "quant/base/error.h"
 
 #include <fmt/format.h>
@@ -117,8 +116,7 @@ std::unique_ptr<Policy> make_policy(std::string_view name, const CacheShape& sha
 std::int64_t policy_bytes(std::string_view name, const CacheShape& shape) {
     constexpr std::int64_t kBooksPerExpert = 24;
     const std::int64_t books = std::int64_t{shape.n_layers} * shape.n_experts * kBooksPerExpert;
-    return name == "learned" ? books + ReuseModel::bytes(shape.n_layers, shape.n_experts, shape.top_k)
-                             : books;
+    return name == "learned" ? books + learned_policy_bytes(shape) : books;
 }
 
 std::unique_ptr<Policy> make_decay_policy(double decay, const CacheShape& shape, Scope scope) {

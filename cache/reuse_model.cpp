@@ -26,6 +26,7 @@ constexpr double kFullStepHorizon = 5.0;  // from there on, the step falls with 
 
 // The regression starts as the decayed frequency that does well on any text.
 constexpr std::array<double, 6> kPrior = {0, 0, 0, 1, 0, 0};
+constexpr std::int64_t kPriorHabit = 3;
 // Every fourth token of a layer is evidence enough; what is older than some 8000 tokens fades.
 constexpr std::int64_t kEvidenceEvery = 4;
 constexpr double kEvidenceKept = 0.9995;
@@ -165,6 +166,12 @@ void ReuseModel::sum_habits(std::vector<float>& averages, int layer, Row out) {
     for (int i = 0; i < kHabits; ++i)
         add_scaled(out, weights_[static_cast<std::size_t>(i)],
                    row_of(averages, std::int64_t{layer} * kHabits + i));
+}
+
+std::span<const float> ReuseModel::decayed_frequencies(int layer) const {
+    return std::span(averages_).subspan(
+        static_cast<std::size_t>((std::int64_t{layer} * kHabits + kPriorHabit) * stride_),
+        static_cast<std::size_t>(n_experts_));
 }
 
 void ReuseModel::observe(const Request& request, double horizon, std::span<double> estimates) {

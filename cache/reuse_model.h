@@ -55,6 +55,10 @@ class ReuseModel {
     // 1; discount = 1 − 1 / horizon.
     void observe(const Request& request, double horizon, std::span<double> estimates);
 
+    // Of each expert of a layer, the average of its calls with decay 0.95: what habit starts as. Until the
+    // next observe().
+    std::span<const float> decayed_frequencies(int layer) const;
+
   private:
     static constexpr int kCalls = 1024;              // requests of a layer that are remembered
     static constexpr int kHistory = 64;              // of them, those whose estimates are
