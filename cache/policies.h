@@ -3,7 +3,8 @@
 // The policies by name.
 //
 //     name     score of an expert (the lowest is evicted)                           work per request
-//     learned  how soon it will be called, as learned so far (learned_policy.h)     O(k · E)
+//     learned  decay, lru or how soon it will be called, as learned so far:         O(k · E)
+//              whichever would have hit most (learned_policy.h)
 //     lru      when it was last called                                              O(k)
 //     fifo     when it was loaded                                                   O(k)
 //     random   none: every evictable expert is as good a victim as any other        O(1); victim O(E · L)

@@ -3,20 +3,22 @@
 // ShadowCaches: which of three rankings of experts would have hit most often so far.
 //
 // Each ranking has caches of its own, one per layer with that layer's quota, that hold no bytes: every
-// request is replayed in all of them ("ghost" or "shadow" caches). The leader is the ranking to follow. It
-// changes when another one's lead in hits since then is more than chance would give. The sample is a token,
-// all layers together, because what a text does it does to all of them at once:
+// request is replayed in all of them (shadow or ghost caches). The leader is the ranking to follow; it
+// changes when another one's lead in hits is more than chance would give:
 //
-//     lead = Σ d,  d = hits of the challenger − hits of the leader in a token;  lead > z · √Σ d²
+//     d = hits of the challenger − hits of the leader, in a token;  Σ d > z · √Σ d²
 //
-// Both sums forget 1 / 1000 per token. Among equal experts the rankings differ little and a change costs
-// loads, so without evidence the leader stays, and the first one is `frequency`.
+// Both sums forget 1 / 1000 per token, and know nothing of who led when. The sample is a token, all its
+// layers together: what happens in a text happens to all of them at once, so layers are no independent
+// witnesses. The first leader is `frequency`.
 //
-// In the global scope the shadows have quotas all the same: what they compare is the order of experts, and
-// layers that compete would not change who is better at it by much.
+// In the global scope the shadows have quotas all the same: they compare orders of experts.
+//
+// A token is as many requests as there are layers. In a batch, which tells a layer all its tokens first, that
+// is a stretch of one layer.
 //
 // One thread. The constructor reserves everything. A request costs a pass over the quota for each miss of a
-// shadow.
+// shadow: 1 to 2 µs for 128 experts, 8 of them called.
 
 #include "cache/policy.h"
 
