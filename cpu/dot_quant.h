@@ -22,7 +22,7 @@
 // The scalar reference decodes the block and accumulates in double.
 //
 // Two ways to go about it: a row at a time, straight from its blocks, where the weights come from memory for
-// few vectors; and for many a panel (dot_panel_simd.h), for which the rows are laid out anew.
+// few vectors; and for many a panel (dot_panel.h), for which the rows are laid out anew.
 
 #include "cpu/isa.h"
 #include "cpu/quantize.h"

@@ -2,8 +2,10 @@
 
 // The kernels of a format (dot_format.h) on every ISA.
 
-#include "cpu/dot_panel_simd.h"
-#include "cpu/dot_rows_simd.h"
+#include "cpu/dot_panel_avx2.h"
+#include "cpu/dot_panel_avx512.h"
+#include "cpu/dot_rows_avx2.h"
+#include "cpu/dot_rows_avx512.h"
 #include "quant/decode_block.h"
 
 namespace greenroom::cpu {

@@ -1,0 +1,263 @@
+#pragma once
+
+// QuantDot::dot_rows for AVX-512, see dot_rows.h.
+
+#include "cpu/dot_k_scales.h"
+#include "cpu/dot_rows.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// For each 64 weights the scales of their groups, one per word: indices for a byte shuffle of the 8 bytes, or
+// of 8 words, that hold them.
+template <int kGroup, int kScaleBytes>
+struct ScaleWords {
+    alignas(64) static constexpr auto kIndices = [] {
+        std::array<std::array<std::uint16_t, 32>, 4> all{};
+        for (unsigned i = 0; i < 4; ++i)
+            for (unsigned word = 0; word < 32; ++word) {
+                const unsigned group = (64 * i + 2 * word) / kGroup % 8;
+                all[i][word] = static_cast<std::uint16_t>(
+                    kScaleBytes == 1 ? group | 0x8000U : (2 * group) | (2 * group + 1) << 8);
+            }
+        return all;
+    }();
+
+    GR_AVX512_INLINE static __m512i spread(__m128i scales, std::size_t i) noexcept {
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(scales), _mm512_load_si512(kIndices[i].data()));
+    }
+};
+
+// The scales of the super-blocks of four rows at a time. Those of Q4_K and Q5_K, of groups of 32, stand at
+// the start of a block, 16 bytes with d, dmin and minimums, and are unpacked together.
+template <class Format>
+class ScalesOfFour {
+  public:
+    using Block = typename Format::Block;
+
+    GR_AVX512_INLINE explicit ScalesOfFour(const Block* const* blocks) noexcept {
+        if constexpr (Format::kGroup == 32) {
+            headers_ = _mm512_castsi128_si512(load(blocks[0]));
+            headers_ = _mm512_inserti32x4(headers_, load(blocks[1]), 1);
+            headers_ = _mm512_inserti32x4(headers_, load(blocks[2]), 2);
+            headers_ = _mm512_inserti32x4(headers_, load(blocks[3]), 3);
+            numbers_ = k_numbers_avx512(headers_);
+            _mm512_store_si512(bytes_, numbers_);
+        } else {
+            for (int r = 0; r < kRowsAtOnce; ++r)
+                _mm256_store_si256(reinterpret_cast<__m256i*>(words_[r]), Format::scales(blocks[r]));
+        }
+    }
+
+    // Those of weights 64i … 64i + 63 of row r, one per word.
+    GR_AVX512_INLINE __m512i spread(int r, std::size_t i) const noexcept {
+        if constexpr (Format::kGroup == 32)
+            return ScaleWords<32, 1>::spread(
+                _mm_load_si128(reinterpret_cast<const __m128i*>(bytes_ + 16 * r)), i);
+        else
+            return ScaleWords<16, 2>::spread(
+                _mm_load_si128(reinterpret_cast<const __m128i*>(words_[r] + 8 * (i / 2))), i);
+    }
+
+    // d · x_scale of each row.
+    GR_AVX512_INLINE __m128 factors(const Block* const* blocks, __m128 x_scale) const noexcept {
+        if constexpr (Format::kGroup == 32)
+            return _mm_mul_ps(of_headers<0>(), x_scale);
+        else
+            return _mm_mul_ps(four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]),
+                                          Format::factor(blocks[2]), Format::factor(blocks[3])),
+                              x_scale);
+    }
+
+    // sum − dmin · x_scale · Σ minimum · sum of x for each row.
+    GR_AVX512_INLINE __m128 subtract_minimums(__m128 sum, const Block* const* blocks, const SumWords& words,
+                                              __m128 x_scale) const noexcept {
+        if constexpr (Format::kGroup == 32) {
+            const __m512i minimums = _mm512_unpackhi_epi8(numbers_, _mm512_setzero_si512());
+            const __m512i high = _mm512_madd_epi16(minimums, repeat(words.high));
+            __m512i all = _mm512_madd_epi16(minimums, repeat(words.low));
+            all = _mm512_add_epi32(all, _mm512_slli_epi32(high, 8));
+            all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
+            all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
+            return _mm_fnmadd_ps(_mm_cvtepi32_ps(first_of_lanes(all)), _mm_mul_ps(of_headers<1>(), x_scale),
+                                 sum);
+        } else {
+            return subtract_minimums_by_rows<Format>(sum, blocks, words, x_scale);
+        }
+    }
+
+  private:
+    GR_AVX512_INLINE static __m128i load(const Block* block) noexcept {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
+    }
+    GR_AVX512_INLINE static __m512i repeat(const std::int16_t* words) noexcept {
+        return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(words)));
+    }
+    GR_AVX512_INLINE static __m128i first_of_lanes(__m512i v) noexcept {
+        const __m512i order = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+        return _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, v));
+    }
+    // d (0) or dmin (1) of each row.
+    template <int kWhich>
+    GR_AVX512_INLINE __m128 of_headers() const noexcept {
+        const __m256 both = _mm256_cvtph_ps(first_of_lanes(headers_));
+        return _mm_shuffle_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1),
+                              kWhich == 0 ? 0x88 : 0xdd);
+    }
+
+    __m512i headers_;
+    __m512i numbers_;
+    alignas(64) std::uint8_t bytes_[16 * kRowsAtOnce];
+    alignas(32) std::int16_t words_[kRowsAtOnce][ActivationBlock::kGroups];
+};
+
+// Those of one row, for unit_lanes_avx512().
+template <class Format>
+struct SpreadOf {
+    const ScalesOfFour<Format>& scales;
+    int row;
+
+    GR_AVX512_INLINE __m512i operator()(std::size_t i) const noexcept { return scales.spread(row, i); }
+};
+struct NoScales {};
+
+// The sums of the units of 256 values of a row, still to be added up: a vector of 16 lanes per unit, or per
+// two units of 32. spread(i): the scales of its weights 64i … 64i + 63, one per word.
+template <class Format, class Spread>
+GR_AVX512_INLINE void unit_lanes_avx512(const typename Format::Block* block, const SplitActivations& x,
+                                        const Spread& spread, __m512i* units) noexcept {
+    __m512i w[4];
+    Format::weights_avx512(block, w);
+    if constexpr (kIntegerScales<Format>) {
+        constexpr int kVectors = Format::kUnit / 64;
+        GR_UNROLL
+        for (int u = 0; u < 4 / kVectors; ++u) {
+            __m512i high;
+            __m512i low;
+            GR_UNROLL
+            for (int i = u * kVectors; i < (u + 1) * kVectors; ++i) {
+                const __m512i scale = spread(static_cast<std::size_t>(i));
+                __m512i p_high = _mm512_maddubs_epi16(w[i], _mm512_load_si512(x.high + 64 * i));
+                __m512i p_low = _mm512_maddubs_epi16(w[i], _mm512_load_si512(x.low + 64 * i));
+                if constexpr (Format::kOffset != 0) {
+                    p_high = _mm512_sub_epi16(p_high, _mm512_load_si512(x.high_offsets + 32 * i));
+                    p_low = _mm512_sub_epi16(p_low, _mm512_load_si512(x.low_offsets + 32 * i));
+                }
+                if (i == u * kVectors) {
+                    high = _mm512_madd_epi16(p_high, scale);
+                    low = _mm512_madd_epi16(p_low, scale);
+                } else {
+                    add_products_avx512(high, p_high, scale);
+                    add_products_avx512(low, p_low, scale);
+                }
+            }
+            units[u] = _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
+        }
+    } else {
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            __m512i sum = _mm512_setzero_si512();
+            add_byte_products_avx512(sum, w[i], _mm512_load_si512(x.high + 64 * i));
+            sum = _mm512_slli_epi32(sum, 7);
+            add_byte_products_avx512(sum, w[i], _mm512_load_si512(x.low + 64 * i));
+            units[i] = sum;
+        }
+    }
+}
+
+// What 256 values of four rows of super-blocks add to their sums.
+template <class Format>
+GR_AVX512_INLINE __m128 add_super_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
+                                                const SplitActivations& x) noexcept {
+    constexpr int kUnits = kUnitsPerChunk<Format>;
+    const ScalesOfFour<Format> scales(blocks);
+    __m512i lanes[kUnits][kRowsAtOnce];
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+        __m512i of_row[kUnits];
+        unit_lanes_avx512<Format>(blocks[r], x, SpreadOf<Format>{scales, r}, of_row);
+        GR_UNROLL
+        for (int u = 0; u < kUnits; ++u) lanes[u][r] = of_row[u];
+    }
+    const __m128 x_scale = _mm_set1_ps(x.scale);
+    const __m128 factors = scales.factors(blocks, x_scale);
+    GR_UNROLL
+    for (int u = 0; u < kUnits; ++u)
+        sum = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[u])), factors, sum);
+    if constexpr (Format::kHasMin) sum = scales.subtract_minimums(sum, blocks, x.words, x_scale);
+    return sum;
+}
+
+// The same of blocks of 32 with float scales.
+template <class Format>
+GR_AVX512_INLINE __m128 add_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
+                                          const SplitActivations& x) noexcept {
+    constexpr int kVectors = 4;
+    __m512i lanes[kVectors][kRowsAtOnce];
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+        __m512i of_row[kVectors];
+        unit_lanes_avx512<Format>(blocks[r], x, NoScales{}, of_row);
+        GR_UNROLL
+        for (int u = 0; u < kVectors; ++u) lanes[u][r] = of_row[u];
+    }
+    __m128i units[kUnitsPerChunk<Format>];
+    GR_UNROLL
+    for (int u = 0; u < kVectors; u += 2) {
+        __m512i four = add_lane_pairs_avx512(sum_quads_avx512(lanes[u]), sum_quads_avx512(lanes[u + 1]));
+        if constexpr (Format::kOffset != 0)
+            four = _mm512_sub_epi32(four, offsets_avx512(x.sums + 2 * u, Format::kOffset));
+        units[2 * u] = _mm512_castsi512_si128(four);
+        units[2 * u + 1] = _mm512_extracti32x4_epi32(four, 1);
+        units[2 * u + 2] = _mm512_extracti32x4_epi32(four, 2);
+        units[2 * u + 3] = _mm512_extracti32x4_epi32(four, 3);
+    }
+    return add_units<Format>(sum, units, blocks, x);
+}
+
+template <class Format>
+GR_AVX512_INLINE __m128 add_chunk_avx512(__m128 sum, const typename Format::Block* const* blocks,
+                                         const SplitActivations& x) noexcept {
+    if constexpr (kIntegerScales<Format>)
+        return add_super_blocks_avx512<Format>(sum, blocks, x);
+    else
+        return add_blocks_avx512<Format>(sum, blocks, x);
+}
+
+template <class Format>
+GR_AVX512 void dot_four_rows_avx512(const std::byte* const* rows, std::int64_t ahead, std::int64_t first,
+                                    std::int64_t last, std::int64_t n_values, const SplitActivations* x,
+                                    float* sums) noexcept {
+    using Block = typename Format::Block;
+    const Block* blocks[kRowsAtOnce];
+    for (int r = 0; r < kRowsAtOnce; ++r)
+        blocks[r] = reinterpret_cast<const Block*>(rows[r]) + first * kBlocksPerChunk<Format>;
+    __m128 sum = _mm_load_ps(sums);
+    const std::int64_t n_whole = std::min(last, n_values / ActivationBlock::kValues);
+    for (std::int64_t c = first; c < n_whole; ++c, ++x) {
+        GR_UNROLL
+        for (int r = 0; r < kRowsAtOnce; ++r)
+            prefetch_chunk<Format>(reinterpret_cast<const std::byte*>(blocks[r]) + ahead);
+        sum = add_chunk_avx512<Format>(sum, blocks, *x);
+        GR_UNROLL
+        for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
+    }
+    if constexpr (kBlocksPerChunk < Format >> 1) {
+        if (n_whole < last) {
+            Block copies[kRowsAtOnce][kBlocksPerChunk<Format>];
+            for (int r = 0; r < kRowsAtOnce; ++r)
+                blocks[r] = chunk_blocks<Format>(rows[r], n_whole, n_values, copies[r]);
+            sum = add_chunk_avx512<Format>(sum, blocks, *x);
+        }
+    }
+    _mm_store_ps(sums, sum);
+}
+
+template <class Format>
+GR_AVX512 void dot_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                               const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
+    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, dot_four_rows_avx512<Format>);
+}
+
+}  // namespace greenroom::cpu
