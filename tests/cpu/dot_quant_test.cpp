@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -127,7 +128,8 @@ TEST_P(QuantDotOf, HasTheSameBitsInEveryWay) {
             for (int r = 0; r < kTileRows; ++r)
                 expected.push_back(dot(*find_quant_dot(type, last), w.view.row(r), vectors[j], n));
         }
-        for (const auto& vector : vectors) x.push_back(vector.data());
+        std::transform(vectors.begin(), vectors.end(), std::back_inserter(x),
+                       [](const auto& vector) { return vector.data(); });
         for (const Isa isa : available_isas()) {
             if (isa == Isa::scalar) continue;
             const QuantDot& kernel = *find_quant_dot(type, isa);
@@ -167,7 +169,8 @@ TEST_P(QuantDotOf, TheLargestSumsFit) {
         if (!std::all_of(decoded.begin(), decoded.end(), [](float v) { return std::isfinite(v); })) continue;
         for (const float sign : {1e-3F, -1e-3F}) {
             std::vector<float> x;
-            for (const float w : decoded) x.push_back(w < 0 ? -sign : sign);
+            std::transform(decoded.begin(), decoded.end(), std::back_inserter(x),
+                           [sign](float w) { return w < 0 ? -sign : sign; });
             const auto blocks = quantized(x);
             const auto values = dequantized(blocks, static_cast<std::size_t>(n));
             const std::vector<double> weights(decoded.begin(), decoded.end());

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -25,8 +26,8 @@ std::vector<ActivationBlock> quantized(Isa isa, const std::vector<float>& x) {
 }
 
 bool same_bits(const ActivationBlock& a, const ActivationBlock& b) {  // but for the padding
-    return std::memcmp(&a.scale, &b.scale, sizeof a.scale) == 0 && std::memcmp(a.q, b.q, sizeof a.q) == 0 &&
-           std::memcmp(a.sums, b.sums, sizeof a.sums) == 0;
+    return std::bit_cast<std::uint32_t>(a.scale) == std::bit_cast<std::uint32_t>(b.scale) &&
+           std::memcmp(a.q, b.q, sizeof a.q) == 0 && std::memcmp(a.sums, b.sums, sizeof a.sums) == 0;
 }
 
 bool same_bits(const std::vector<ActivationBlock>& a, const std::vector<ActivationBlock>& b) {
@@ -71,9 +72,8 @@ TEST_P(QuantizeOn, HasTheBitsOfTheReference) {
 }
 
 TEST_P(QuantizeOn, HalvesGoToTheEvenNeighbour) {
-    std::vector<float> x;
-    for (int i = 0; i < 15; ++i) x.push_back(static_cast<float>(i) + 0.5F);
-    x.push_back(8191.0F);  // so the scale is 1
+    std::vector<float> x(16, 8191.0F);  // so the scale is 1
+    for (std::size_t i = 0; i < 15; ++i) x[i] = static_cast<float>(i) + 0.5F;
     const auto blocks = quantized(GetParam(), x);
     for (int i = 0; i < 15; ++i) EXPECT_EQ(blocks[0].q[i], i + i % 2) << i;
 }

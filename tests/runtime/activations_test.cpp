@@ -1,4 +1,4 @@
-// Activations as integers through whole models: close to the reference, as close as the peer's; the same bits
+// Activations as integers through whole models: much closer to the reference than the peer's; the same bits
 // for any batch and number of threads; nothing allocated on the way.
 
 #include "tests/runtime/oracle_model.h"
@@ -68,10 +68,8 @@ TEST(IntegerActivations, AreWhatASessionUsesUnlessToldOtherwise) {
     EXPECT_NE(last_logits({512, 64}), last_logits({512, 64, Activations::f32}));
 }
 
-// How far llama.cpp, which quantizes activations too, is from the reference on the same file: the worst
-// prompt. A choice of experts flips where two are nearly tied, and then some positions move a lot. The median
-// feels little of it. The mean hangs on a handful of such flips: on qwen3moe/model-q8_0.gguf, scales a
-// hundredth larger move it anywhere between 0.7 and 1.9e-2. So it gets more room.
+// How far llama.cpp, whose activations have 8 bits, is from the reference on the same file: the worst prompt.
+// With 14 bits a choice of experts hardly ever flips, and all that is left is rounding.
 struct QuantizedModel {
     const char* file;    // under oracle/
     const char* logits;  // prefix of the reference on the decoded weights
@@ -82,7 +80,7 @@ struct QuantizedModel {
 
 void PrintTo(const QuantizedModel& model, std::ostream* out) { *out << model.file; }
 
-void expect_no_farther_than_the_peer(const std::filesystem::path& path, const QuantizedModel& model) {
+void expect_much_closer_than_the_peer(const std::filesystem::path& path, const QuantizedModel& model) {
     const OracleModel oracle{path.parent_path()};
     const auto engine = runtime::Engine::load(path.string(), {2, {}});
     for (const char* prompt : model.prompts) {
@@ -93,22 +91,22 @@ void expect_no_farther_than_the_peer(const std::filesystem::path& path, const Qu
                                  static_cast<std::size_t>(reference.dim(1)));
         const double mean = std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size());
         std::sort(kl.begin(), kl.end());
-        EXPECT_LE(kl[kl.size() / 2], 2 * model.peer_median_kl) << path << ' ' << prompt;
-        EXPECT_LE(mean, 3 * model.peer_mean_kl) << path << ' ' << prompt;
+        EXPECT_LE(kl[kl.size() / 2], model.peer_median_kl / 20) << path << ' ' << prompt;
+        EXPECT_LE(mean, model.peer_mean_kl / 20) << path << ' ' << prompt;
     }
 }
 
-TEST(IntegerActivations, GptOssIsAsCloseToTheReferenceAsThePeer) {
-    expect_no_farther_than_the_peer(
+TEST(IntegerActivations, GptOssIsMuchCloserToTheReferenceThanThePeer) {
+    expect_much_closer_than_the_peer(
         test_data("oracle/mini/gpt-oss/model-mxfp4.gguf"),
         {"gpt-oss", "logits_yarn_truncate_false_", {"p0", "p1", "p2"}, 7.4e-3, 1.7e-2});
 }
 
 class IntegerActivationsOf : public testing::TestWithParam<QuantizedModel> {};
 
-TEST_P(IntegerActivationsOf, AreAsCloseToTheReferenceAsThePeers) {
+TEST_P(IntegerActivationsOf, AreMuchCloserToTheReferenceThanThePeers) {
     GREENROOM_ORACLE_OR_SKIP(path, std::string("oracle/") + GetParam().file);
-    expect_no_farther_than_the_peer(path, GetParam());
+    expect_much_closer_than_the_peer(path, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(
