@@ -15,7 +15,7 @@ namespace greenroom::runtime {
 struct SessionOptions {
     // KV cache size; 0: the model's context length, at most kDefaultContextTokens
     std::int64_t context_tokens = 0;
-    std::int64_t batch_tokens = 512;            // tokens of one forward pass in prefill
+    std::int64_t batch_tokens = 512;               // tokens of one forward pass in prefill
     Activations activations = Activations::int16;  // of products with quantized weights
     KvTypes kv_types = {};
     WindowRows window_rows = WindowRows::ring;

@@ -118,11 +118,13 @@ void fill_expert_slots(const runtime::Engine& engine, const ProgressFn& progress
     std::array<cache::ExpertId, 32> arrived;                   // stays empty: nothing is demanded
     const std::scoped_lock turn(engine.evaluation_mutex());
     const std::int64_t n_slots = tier->plan().n_kept();
-    do {
+    while (cancelled == nullptr || !*cancelled) {
         tier->fill();
+        // Looked at before anything is taken in: all that was under way may arrive at once, and more be left.
+        if (tier->cache().n_ahead() == 0) break;
         tier->cache().take_in(arrived, kPatience);
         if (progress) progress("reading experts", tier->cache().n_resident(), n_slots);
-    } while (tier->cache().n_ahead() > 0 && (cancelled == nullptr || !*cancelled));
+    }
     if (progress) progress("reading experts", n_slots, n_slots);
 }
 
