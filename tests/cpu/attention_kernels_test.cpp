@@ -28,8 +28,9 @@ class AttentionKernelsOf : public testing::TestWithParam<Isa> {
 };
 
 std::vector<const float*> rows_of(const std::vector<float>& values, int n, std::int64_t stride) {
-    std::vector<const float*> rows;
-    for (int j = 0; j < n; ++j) rows.push_back(values.data() + j * stride);
+    std::vector<const float*> rows(static_cast<std::size_t>(n));
+    for (std::size_t j = 0; j < rows.size(); ++j)
+        rows[j] = values.data() + static_cast<std::int64_t>(j) * stride;
     return rows;
 }
 

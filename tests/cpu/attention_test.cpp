@@ -340,11 +340,10 @@ TEST(MlaAttention, SeesOnlyTheListedPositions) {
     for (std::int64_t t = 0; t < 2; ++t) {
         Cache few(quant::Type::F32, 3, shape.row_dim());
         const std::int64_t n = t == 0 ? 3 : 2;
-        for (std::int64_t i = 0; i < n; ++i)
-            few.store(i,
-                      &all[static_cast<std::size_t>(visible[static_cast<std::size_t>(3 * t + i)] *
-                                                    shape.row_dim())],
-                      1);
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::int64_t position = visible[static_cast<std::size_t>(3 * t + i)];
+            few.store(i, &all[static_cast<std::size_t>(position * shape.row_dim())], 1);
+        }
         std::vector<float> expected(static_cast<std::size_t>(out_cols));
         mla_attention(team, scratch, {expected.data(), 1, out_cols, out_cols},
                       {&q[static_cast<std::size_t>(t * q_cols)], 1, q_cols, q_cols}, few.rows(), n - 1,

@@ -57,10 +57,12 @@ std::vector<Isa> simd_isas() {
 TEST_P(ExpSimd, IsWithinItsBoundOverTheWholeRange) {
     constexpr double kStep = 1.0 / 4096;
     double worst = 0;
-    for (double from = -105; from < 89; from += 16 * kStep) {
+    constexpr int kLowest = -105 * 4096;
+    constexpr int kHighest = 89 * 4096;
+    for (int from = kLowest; from < kHighest; from += 16) {
         Sixteen x;
         for (std::size_t i = 0; i < x.size(); ++i)
-            x[i] = static_cast<float>(from + kStep * static_cast<double>(i));
+            x[i] = static_cast<float>(kStep * (from + static_cast<int>(i)));
         const Sixteen result = exp(x);
         for (std::size_t i = 0; i < x.size(); ++i) {
             const double exact = std::exp(static_cast<double>(x[i]));
