@@ -1,6 +1,7 @@
 // The keys of a block turned around, and their scores: scalar reference, AVX2, AVX-512.
 
 #include "cpu/attention_simd.h"
+#include "cpu/transpose_simd.h"
 
 #include <algorithm>
 
@@ -133,15 +134,9 @@ GR_AVX2 void pack_keys_avx2(float* keys, const float* rows, std::int64_t row_str
             for (int r = 0; r < 4; ++r)
                 v[r] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from + r * row_stride)),
                                             _mm_loadu_ps(from + (r + 4) * row_stride), 1);
-            const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(v[0], v[1]));
-            const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(v[2], v[3]));
-            const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(v[0], v[1]));
-            const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(v[2], v[3]));
-            float* to = keys + i * kBlockPositions + 8 * half;
-            _mm256_storeu_ps(to, _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23)));
-            _mm256_storeu_ps(to + kBlockPositions, _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23)));
-            _mm256_storeu_ps(to + 2 * kBlockPositions, _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23)));
-            _mm256_storeu_ps(to + 3 * kBlockPositions, _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23)));
+            transpose_quads(v);
+            GR_UNROLL
+            for (int k = 0; k < 4; ++k) _mm256_storeu_ps(keys + (i + k) * kBlockPositions + 8 * half, v[k]);
         }
 }
 
@@ -179,15 +174,9 @@ GR_AVX512 void pack_keys_avx512(float* keys, const float* rows, std::int64_t row
             v[r] = _mm512_mask_broadcast_f32x4(v[r], 0x0f00, _mm_loadu_ps(from + 8 * row_stride));
             v[r] = _mm512_mask_broadcast_f32x4(v[r], 0xf000, _mm_loadu_ps(from + 12 * row_stride));
         }
-        const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1]));
-        const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
-        const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1]));
-        const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
-        float* to = keys + i * kBlockPositions;
-        _mm512_storeu_ps(to, _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23)));
-        _mm512_storeu_ps(to + kBlockPositions, _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23)));
-        _mm512_storeu_ps(to + 2 * kBlockPositions, _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23)));
-        _mm512_storeu_ps(to + 3 * kBlockPositions, _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23)));
+        transpose_quads(v);
+        GR_UNROLL
+        for (int k = 0; k < 4; ++k) _mm512_storeu_ps(keys + (i + k) * kBlockPositions, v[k]);
     }
 }
 

@@ -36,6 +36,36 @@ GR_AVX2_INLINE void store_words(std::int16_t* words, __m256i numbers) noexcept {
     _mm256_store_si256(reinterpret_cast<__m256i*>(words), numbers);
 }
 
+// What 256 values of some rows have of scales and minimums: integers with their factors, or floats.
+template <class Format, int kRows>
+struct PanelNumbers {
+    alignas(64) std::int16_t scales[kRows][ActivationBlock::kGroups] = {};
+    alignas(64) std::int16_t minimums[kRows][ActivationBlock::kGroups] = {};
+    alignas(64) std::uint16_t factors[2][kRows] = {};  // d, dmin
+    __m256 block_scales[2][kRows];                     // those of 8 blocks, and minimums
+
+    GR_AVX2_INLINE void take(int r, const typename Format::Block* block) noexcept {
+        if constexpr (kIntegerScales<Format>) {
+            store_words(scales[r], Format::scales(block));
+            factors[0][r] = Format::factor(block);
+            if constexpr (Format::kHasMin) {
+                store_words(minimums[r], Format::minimums(block));
+                factors[1][r] = Format::minimum_factor(block);
+            }
+        } else {
+            block_scales[0][r] = Format::scales(block);
+            if constexpr (Format::kHasMin) block_scales[1][r] = Format::minimums(block);
+        }
+    }
+};
+
+// Two words of a vector, to be broadcast.
+inline std::int32_t pair_at(const std::int16_t* q) noexcept {
+    std::int32_t pair = 0;
+    std::memcpy(&pair, q, sizeof pair);
+    return pair;
+}
+
 // The blocks of 256 values of the rows from `first` on, those that are not there as zeros. `last`: room for a
 // chunk of every row, see chunk_blocks().
 template <class Format, int kRows>

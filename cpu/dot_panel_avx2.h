@@ -20,24 +20,11 @@ GR_AVX2_INLINE void pack_8_rows_avx2(const typename Format::Block* const* blocks
     constexpr int kRows = 8;
     // Words, rows as they are.
     alignas(64) std::int16_t rows[kRows][ActivationBlock::kValues];
-    alignas(64) std::int16_t minimums[kRows][ActivationBlock::kGroups] = {};
-    alignas(32) std::uint16_t factors[2][kRows] = {};
-    [[maybe_unused]] __m256 block_scales[2][kRows];
+    PanelNumbers<Format, kRows> numbers;
     for (int r = 0; r < kRows; ++r) {
         __m256i w[8];
         Format::weights_avx2(blocks[r], w);
-        alignas(32) std::int16_t scales[ActivationBlock::kGroups] = {};
-        if constexpr (kIntegerScales<Format>) {
-            store_words(scales, Format::scales(blocks[r]));
-            factors[0][r] = Format::factor(blocks[r]);
-            if constexpr (Format::kHasMin) {
-                store_words(minimums[r], Format::minimums(blocks[r]));
-                factors[1][r] = Format::minimum_factor(blocks[r]);
-            }
-        } else {
-            block_scales[0][r] = Format::scales(blocks[r]);
-            if constexpr (Format::kHasMin) block_scales[1][r] = Format::minimums(blocks[r]);
-        }
+        numbers.take(r, blocks[r]);
         for (int i = 0; i < 8; ++i)
             for (int half = 0; half < 2; ++half) {
                 __m256i words = _mm256_cvtepu8_epi16(half == 0 ? _mm256_castsi256_si128(w[i])
@@ -45,7 +32,8 @@ GR_AVX2_INLINE void pack_8_rows_avx2(const typename Format::Block* const* blocks
                 words = _mm256_sub_epi16(words, _mm256_set1_epi16(Format::kOffset));
                 const int at = 32 * i + 16 * half;
                 if constexpr (kIntegerScales<Format>)
-                    words = _mm256_mullo_epi16(words, _mm256_set1_epi16(scales[at / Format::kGroup]));
+                    words =
+                        _mm256_mullo_epi16(words, _mm256_set1_epi16(numbers.scales[r][at / Format::kGroup]));
                 _mm256_store_si256(reinterpret_cast<__m256i*>(rows[r] + at), words);
             }
     }
@@ -60,27 +48,27 @@ GR_AVX2_INLINE void pack_8_rows_avx2(const typename Format::Block* const* blocks
             _mm256_store_si256(reinterpret_cast<__m256i*>(chunk.weights[i / 2 + k][first]), pairs[k]);
     }
     if constexpr (kIntegerScales<Format>) {
-        _mm256_store_ps(chunk.scales[0] + first, halves_avx2(factors[0]));
+        _mm256_store_ps(chunk.scales[0] + first, halves_avx2(numbers.factors[0]));
         if constexpr (Format::kHasMin) {
             _mm256_store_ps(chunk.minimums[0] + first,
-                            _mm256_xor_ps(halves_avx2(factors[1]), _mm256_set1_ps(-0.0F)));
+                            _mm256_xor_ps(halves_avx2(numbers.factors[1]), _mm256_set1_ps(-0.0F)));
             __m256i pairs[kRows];
             GR_UNROLL
             for (int r = 0; r < kRows; ++r)
-                pairs[r] = _mm256_load_si256(reinterpret_cast<const __m256i*>(minimums[r]));
+                pairs[r] = _mm256_load_si256(reinterpret_cast<const __m256i*>(numbers.minimums[r]));
             transpose_avx2(pairs);
             GR_UNROLL
             for (int g = 0; g < 8; ++g)
                 _mm256_store_si256(reinterpret_cast<__m256i*>(chunk.integer_minimums[g][first]), pairs[g]);
         }
     } else {
-        transpose_avx2(block_scales[0]);
+        transpose_avx2(numbers.block_scales[0]);
         for (int u = 0; u < PanelChunk::kUnits; ++u)
-            _mm256_store_ps(chunk.scales[u] + first, block_scales[0][u]);
+            _mm256_store_ps(chunk.scales[u] + first, numbers.block_scales[0][u]);
         if constexpr (Format::kHasMin) {
-            transpose_avx2(block_scales[1]);
+            transpose_avx2(numbers.block_scales[1]);
             for (int u = 0; u < PanelChunk::kUnits; ++u)
-                _mm256_store_ps(chunk.minimums[u] + first, block_scales[1][u]);
+                _mm256_store_ps(chunk.minimums[u] + first, numbers.block_scales[1][u]);
         }
     }
 }
@@ -101,12 +89,6 @@ GR_AVX2 void pack_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows
 }
 
 // ---- Multiplying ----
-
-GR_AVX2_INLINE __m256i broadcast_pair_avx2(const std::int16_t* q) noexcept {
-    std::int32_t pair = 0;
-    std::memcpy(&pair, q, sizeof pair);
-    return _mm256_set1_epi32(pair);
-}
 
 GR_AVX2_INLINE __m256i load_pairs_avx2(const std::int16_t (*pairs)[2]) noexcept {
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(pairs));
@@ -142,7 +124,7 @@ GR_AVX2_INLINE void dot_panel_of_four(const PanelChunk* panel, int first, const 
                 const __m256i high = load_pairs_avx2(weights + second);
                 GR_UNROLL
                 for (int j = 0; j < kN; ++j) {
-                    const __m256i pair = broadcast_pair_avx2(q[j] + 2 * i);
+                    const __m256i pair = _mm256_set1_epi32(pair_at(q[j] + 2 * i));
                     of_unit[j][0] = _mm256_add_epi32(of_unit[j][0], _mm256_madd_epi16(low, pair));
                     of_unit[j][1] = _mm256_add_epi32(of_unit[j][1], _mm256_madd_epi16(high, pair));
                 }
@@ -172,9 +154,9 @@ GR_AVX2_INLINE void dot_panel_of_four(const PanelChunk* panel, int first, const 
                     for (int g = 0; g < kPairs; ++g) {
                         const __m256i pairs = load_pairs_avx2(panel->integer_minimums[g] + at);
                         high = _mm256_add_epi32(
-                            high, _mm256_madd_epi16(pairs, broadcast_pair_avx2(words.high + 2 * g)));
+                            high, _mm256_madd_epi16(pairs, _mm256_set1_epi32(pair_at(words.high + 2 * g))));
                         low = _mm256_add_epi32(
-                            low, _mm256_madd_epi16(pairs, broadcast_pair_avx2(words.low + 2 * g)));
+                            low, _mm256_madd_epi16(pairs, _mm256_set1_epi32(pair_at(words.low + 2 * g))));
                     }
                     add_scaled_avx2(sums[j] + at, _mm256_add_epi32(_mm256_slli_epi32(high, 8), low),
                                     panel->minimums[0] + at, _mm256_set1_ps(x[j][c].scale));

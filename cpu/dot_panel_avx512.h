@@ -32,10 +32,7 @@ GR_AVX512_INLINE void pack_16_rows_avx512(const typename Format::Block* const* b
     constexpr int kRows = 16;
     const int first = kRows * half;
     __m512i weights[4][kRows];
-    alignas(64) std::int16_t scales[kRows][ActivationBlock::kGroups] = {};
-    alignas(64) std::int16_t minimums[kRows][ActivationBlock::kGroups] = {};
-    alignas(64) std::uint16_t factors[2][kRows] = {};
-    [[maybe_unused]] __m256 block_scales[2][kRows];
+    PanelNumbers<Format, kRows> numbers;
     // The second and third of four bytes change places: then their even bytes are the first two.
     const __m512i order =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
@@ -44,20 +41,10 @@ GR_AVX512_INLINE void pack_16_rows_avx512(const typename Format::Block* const* b
         Format::weights_avx512(blocks[r], parts);
         GR_UNROLL
         for (int p = 0; p < 4; ++p) weights[p][r] = _mm512_shuffle_epi8(parts[p], order);
-        if constexpr (kIntegerScales<Format>) {
-            store_words(scales[r], Format::scales(blocks[r]));
-            factors[0][r] = Format::factor(blocks[r]);
-            if constexpr (Format::kHasMin) {
-                store_words(minimums[r], Format::minimums(blocks[r]));
-                factors[1][r] = Format::minimum_factor(blocks[r]);
-            }
-        } else {
-            block_scales[0][r] = Format::scales(blocks[r]);
-            if constexpr (Format::kHasMin) block_scales[1][r] = Format::minimums(blocks[r]);
-        }
+        numbers.take(r, blocks[r]);
     }
     [[maybe_unused]] __m512i of_group[kRows];
-    if constexpr (kIntegerScales<Format>) spread_words_avx512(scales, of_group);
+    if constexpr (kIntegerScales<Format>) spread_words_avx512(numbers.scales, of_group);
     const __m512i even = _mm512_set1_epi16(0xff);
     const __m512i offset = _mm512_set1_epi16(Format::kOffset);
     for (int p = 0; p < 4; ++p) {
@@ -76,15 +63,16 @@ GR_AVX512_INLINE void pack_16_rows_avx512(const typename Format::Block* const* b
         }
     }
     if constexpr (kIntegerScales<Format>) {
-        _mm512_store_ps(chunk.scales[0] + first, halves_avx512(factors[0]));
+        _mm512_store_ps(chunk.scales[0] + first, halves_avx512(numbers.factors[0]));
         if constexpr (Format::kHasMin) {
             const __m512 minus_zero = _mm512_set1_ps(-0.0F);
-            _mm512_store_ps(chunk.minimums[0] + first, _mm512_xor_ps(halves_avx512(factors[1]), minus_zero));
+            _mm512_store_ps(chunk.minimums[0] + first,
+                            _mm512_xor_ps(halves_avx512(numbers.factors[1]), minus_zero));
             __m512i pairs[kRows];
             GR_UNROLL
             for (int r = 0; r < kRows; ++r)
-                pairs[r] =
-                    _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(minimums[r])));
+                pairs[r] = _mm512_castsi256_si512(
+                    _mm256_load_si256(reinterpret_cast<const __m256i*>(numbers.minimums[r])));
             transpose_avx512(pairs);
             GR_UNROLL
             for (int g = 0; g < ActivationBlock::kGroups / 2; ++g)
@@ -92,11 +80,11 @@ GR_AVX512_INLINE void pack_16_rows_avx512(const typename Format::Block* const* b
         }
     } else {
         __m512 of_block[PanelChunk::kUnits];
-        transpose_16x8_avx512(block_scales[0], of_block);
+        transpose_16x8_avx512(numbers.block_scales[0], of_block);
         GR_UNROLL
         for (int u = 0; u < PanelChunk::kUnits; ++u) _mm512_store_ps(chunk.scales[u] + first, of_block[u]);
         if constexpr (Format::kHasMin) {
-            transpose_16x8_avx512(block_scales[1], of_block);
+            transpose_16x8_avx512(numbers.block_scales[1], of_block);
             GR_UNROLL
             for (int u = 0; u < PanelChunk::kUnits; ++u)
                 _mm512_store_ps(chunk.minimums[u] + first, of_block[u]);
@@ -139,13 +127,6 @@ GR_AVX512_INLINE void split_sums_avx512(const ActivationBlock& x, SumWords& word
     }
 }
 
-// Two words of a vector, for all rows.
-GR_AVX512_INLINE __m512i broadcast_pair(const std::int16_t* q) noexcept {
-    std::int32_t pair = 0;
-    std::memcpy(&pair, q, sizeof pair);
-    return _mm512_set1_epi32(pair);
-}
-
 GR_AVX512_INLINE void add_scaled_avx512(float* sums, __m512i integers, const float* scales,
                                         __m512 x_scale) noexcept {
     _mm512_store_ps(
@@ -162,12 +143,12 @@ GR_AVX512_INLINE __m512i dot_minimums_avx512(const PanelChunk& chunk, int first,
     GR_UNROLL
     for (int g = 0; g < kPairs; ++g)
         add_products_avx512(sum, _mm512_load_si512(chunk.integer_minimums[g][first]),
-                            broadcast_pair(sums.high + 2 * g));
+                            _mm512_set1_epi32(pair_at(sums.high + 2 * g)));
     sum = _mm512_slli_epi32(sum, 8);
     GR_UNROLL
     for (int g = 0; g < kPairs; ++g)
         add_products_avx512(sum, _mm512_load_si512(chunk.integer_minimums[g][first]),
-                            broadcast_pair(sums.low + 2 * g));
+                            _mm512_set1_epi32(pair_at(sums.low + 2 * g)));
     return sum;
 }
 
@@ -184,7 +165,7 @@ GR_AVX512_INLINE void add_minimums_avx512(const PanelChunk& chunk, const Activat
                           chunk.minimums[0] + first, x_scale);
 }
 
-// sums[j][r] += what kUnit weights of a chunk from `at` on add for vector j: one scale for all of them.
+// sums[j][r] += what a unit of a chunk, kUnit weights, adds for vector j.
 template <int kUnit, Minimums kMinimums, int kN>
 GR_AVX512_INLINE void add_unit_avx512(const PanelChunk& chunk, int unit, const ActivationBlock* const* x,
                                       float (*sums)[kTileRows]) noexcept {
@@ -202,7 +183,7 @@ GR_AVX512_INLINE void add_unit_avx512(const PanelChunk& chunk, int unit, const A
         const __m512i high = _mm512_load_si512(weights[i][kHalf]);
         GR_UNROLL
         for (int j = 0; j < kN; ++j) {
-            const __m512i pair = broadcast_pair(q[j] + 2 * i);
+            const __m512i pair = _mm512_set1_epi32(pair_at(q[j] + 2 * i));
             add_products_avx512(of_unit[j][0], low, pair);
             add_products_avx512(of_unit[j][1], high, pair);
         }

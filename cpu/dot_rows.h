@@ -101,6 +101,18 @@ GR_AVX2_INLINE __m128i minimum_lanes(__m256i minimums, const SumWords& sums) noe
     return _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
 }
 
+// d of four super-blocks, and dmin.
+template <class Format>
+GR_AVX2_INLINE __m128 factors_of_four(const typename Format::Block* const* blocks) noexcept {
+    return four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]), Format::factor(blocks[2]),
+                       Format::factor(blocks[3]));
+}
+template <class Format>
+GR_AVX2_INLINE __m128 minimum_factors_of_four(const typename Format::Block* const* blocks) noexcept {
+    return four_halves(Format::minimum_factor(blocks[0]), Format::minimum_factor(blocks[1]),
+                       Format::minimum_factor(blocks[2]), Format::minimum_factor(blocks[3]));
+}
+
 // What the minimums of four rows of super-blocks take from their sums.
 template <class Format>
 GR_AVX2_INLINE __m128 subtract_minimums_by_rows(__m128 sum, const typename Format::Block* const* blocks,
@@ -108,10 +120,7 @@ GR_AVX2_INLINE __m128 subtract_minimums_by_rows(__m128 sum, const typename Forma
     __m128i lanes[kRowsAtOnce];
     GR_UNROLL
     for (int r = 0; r < kRowsAtOnce; ++r) lanes[r] = minimum_lanes(Format::minimums(blocks[r]), words);
-    const __m128 factors =
-        _mm_mul_ps(four_halves(Format::minimum_factor(blocks[0]), Format::minimum_factor(blocks[1]),
-                               Format::minimum_factor(blocks[2]), Format::minimum_factor(blocks[3])),
-                   x_scale);
+    const __m128 factors = _mm_mul_ps(minimum_factors_of_four<Format>(blocks), x_scale);
     return _mm_fnmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four(lanes)), factors, sum);
 }
 
@@ -143,29 +152,44 @@ GR_AVX2_INLINE __m128 add_units(__m128 sum, const __m128i* units, const typename
 // Brings 256 values to the cache. Rows are a few kilobytes long and four are read at once, too many streams
 // in too little memory for the processor to see them by itself. Beyond the end nothing happens.
 template <class Format>
-GR_AVX2_INLINE void prefetch_chunk(const std::byte* bytes) noexcept {
+GR_AVX2_INLINE void prefetch_chunk(const typename Format::Block* block, std::int64_t ahead) noexcept {
+    const std::byte* bytes = reinterpret_cast<const std::byte*>(block) + ahead;
     constexpr int kBytes = kBlocksPerChunk<Format> * static_cast<int>(sizeof(typename Format::Block));
     constexpr int kLine = 64;
     GR_UNROLL
     for (int at = 0; at < kBytes; at += kLine) __builtin_prefetch(bytes + at);
 }
 
-// Rows [0, n_rows) of a tile, four at a time: dot_four(rows, ahead, …) adds to the sums of four, the next
-// ones of which are `ahead` bytes away; where there are fewer the last one stands in for the others.
-template <class Format, class DotFour>
+// Rows [0, n_rows) of a tile, four at a time; where there are fewer the last one stands in for the others.
+// add_chunks(blocks, ahead, n, x, sums) adds what n chunks from blocks on give to the sums of four rows, the
+// next four of which are `ahead` bytes away. Chunks that a row ends in are copied first.
+template <class Format, class AddChunks>
 GR_AVX2_INLINE void dot_rows_by_fours(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                       const ActivationBlock* x, std::int64_t n_values, float* out,
-                                      const DotFour& dot_four) noexcept {
+                                      const AddChunks& add_chunks) noexcept {
+    using Block = typename Format::Block;
     alignas(64) float sums[kTileRows] = {};
     SplitActivations activations[kChunksAtOnce];
     const std::int64_t n_chunks = activation_blocks(n_values);
     for (std::int64_t first = 0; first < n_chunks; first += kChunksAtOnce) {
-        const std::int64_t last = std::min(first + kChunksAtOnce, n_chunks);
-        for (std::int64_t c = first; c < last; ++c) split<Format>(x[c], activations[c - first]);
+        const std::int64_t n = std::min(kChunksAtOnce, n_chunks - first);
+        const std::int64_t n_whole = std::min(n, n_values / ActivationBlock::kValues - first);
+        for (std::int64_t c = 0; c < n; ++c) split<Format>(x[first + c], activations[c]);
         for (int r = 0; r < n_rows; r += kRowsAtOnce) {
             const std::byte* four[kRowsAtOnce];
-            for (int i = 0; i < kRowsAtOnce; ++i) four[i] = rows + std::min(r + i, n_rows - 1) * row_bytes;
-            dot_four(four, kRowsAtOnce * row_bytes, first, last, n_values, activations, sums + r);
+            const Block* blocks[kRowsAtOnce];
+            for (int i = 0; i < kRowsAtOnce; ++i) {
+                four[i] = rows + std::min(r + i, n_rows - 1) * row_bytes;
+                blocks[i] = reinterpret_cast<const Block*>(four[i]) + first * kBlocksPerChunk<Format>;
+            }
+            add_chunks(blocks, kRowsAtOnce * row_bytes, n_whole, activations, sums + r);
+            if constexpr (kBlocksPerChunk<Format> != 1) {
+                if (n_whole == n) continue;
+                Block copies[kRowsAtOnce][kBlocksPerChunk<Format>];
+                for (int i = 0; i < kRowsAtOnce; ++i)
+                    blocks[i] = chunk_blocks<Format>(four[i], first + n_whole, n_values, copies[i]);
+                add_chunks(blocks, 0, 1, activations + n_whole, sums + r);
+            }
         }
     }
     std::copy_n(sums, n_rows, out);

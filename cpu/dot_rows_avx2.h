@@ -92,9 +92,7 @@ GR_AVX2_INLINE __m128 add_chunk_avx2(__m128 sum, const typename Format::Block* c
     for (int u = 0; u < kUnits; ++u) units[u] = sum_lanes_of_four_avx2(lanes[u]);
     if constexpr (kIntegerScales<Format>) {
         const __m128 x_scale = _mm_set1_ps(x.scale);
-        const __m128 factors = _mm_mul_ps(four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]),
-                                                      Format::factor(blocks[2]), Format::factor(blocks[3])),
-                                          x_scale);
+        const __m128 factors = _mm_mul_ps(factors_of_four<Format>(blocks), x_scale);
         GR_UNROLL
         for (int u = 0; u < kUnits; ++u) sum = _mm_fmadd_ps(_mm_cvtepi32_ps(units[u]), factors, sum);
         if constexpr (Format::kHasMin) sum = subtract_minimums_by_rows<Format>(sum, blocks, x.words, x_scale);
@@ -108,30 +106,16 @@ GR_AVX2_INLINE __m128 add_chunk_avx2(__m128 sum, const typename Format::Block* c
 }
 
 template <class Format>
-GR_AVX2 void dot_four_rows_avx2(const std::byte* const* rows, std::int64_t ahead, std::int64_t first,
-                                std::int64_t last, std::int64_t n_values, const SplitActivations* x,
-                                float* sums) noexcept {
-    using Block = typename Format::Block;
-    const Block* blocks[kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r)
-        blocks[r] = reinterpret_cast<const Block*>(rows[r]) + first * kBlocksPerChunk<Format>;
+GR_AVX2 void add_chunks_avx2(const typename Format::Block* const* rows, std::int64_t ahead, std::int64_t n,
+                             const SplitActivations* x, float* sums) noexcept {
+    const typename Format::Block* blocks[kRowsAtOnce] = {rows[0], rows[1], rows[2], rows[3]};
     __m128 sum = _mm_load_ps(sums);
-    const std::int64_t n_whole = std::min(last, n_values / ActivationBlock::kValues);
-    for (std::int64_t c = first; c < n_whole; ++c, ++x) {
+    for (std::int64_t c = 0; c < n; ++c, ++x) {
         GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r)
-            prefetch_chunk<Format>(reinterpret_cast<const std::byte*>(blocks[r]) + ahead);
+        for (int r = 0; r < kRowsAtOnce; ++r) prefetch_chunk<Format>(blocks[r], ahead);
         sum = add_chunk_avx2<Format>(sum, blocks, *x);
         GR_UNROLL
         for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
-    }
-    if constexpr (kBlocksPerChunk < Format >> 1) {
-        if (n_whole < last) {
-            Block copies[kRowsAtOnce][kBlocksPerChunk<Format>];
-            for (int r = 0; r < kRowsAtOnce; ++r)
-                blocks[r] = chunk_blocks<Format>(rows[r], n_whole, n_values, copies[r]);
-            sum = add_chunk_avx2<Format>(sum, blocks, *x);
-        }
     }
     _mm_store_ps(sums, sum);
 }
@@ -139,7 +123,7 @@ GR_AVX2 void dot_four_rows_avx2(const std::byte* const* rows, std::int64_t ahead
 template <class Format>
 GR_AVX2 void dot_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                            const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
-    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, dot_four_rows_avx2<Format>);
+    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx2<Format>);
 }
 
 }  // namespace greenroom::cpu

@@ -67,9 +67,7 @@ class ScalesOfFour {
         if constexpr (Format::kGroup == 32)
             return _mm_mul_ps(of_headers<0>(), x_scale);
         else
-            return _mm_mul_ps(four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]),
-                                          Format::factor(blocks[2]), Format::factor(blocks[3])),
-                              x_scale);
+            return _mm_mul_ps(factors_of_four<Format>(blocks), x_scale);
     }
 
     // sum − dmin · x_scale · Σ minimum · sum of x for each row.
@@ -226,30 +224,16 @@ GR_AVX512_INLINE __m128 add_chunk_avx512(__m128 sum, const typename Format::Bloc
 }
 
 template <class Format>
-GR_AVX512 void dot_four_rows_avx512(const std::byte* const* rows, std::int64_t ahead, std::int64_t first,
-                                    std::int64_t last, std::int64_t n_values, const SplitActivations* x,
-                                    float* sums) noexcept {
-    using Block = typename Format::Block;
-    const Block* blocks[kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r)
-        blocks[r] = reinterpret_cast<const Block*>(rows[r]) + first * kBlocksPerChunk<Format>;
+GR_AVX512 void add_chunks_avx512(const typename Format::Block* const* rows, std::int64_t ahead,
+                                 std::int64_t n, const SplitActivations* x, float* sums) noexcept {
+    const typename Format::Block* blocks[kRowsAtOnce] = {rows[0], rows[1], rows[2], rows[3]};
     __m128 sum = _mm_load_ps(sums);
-    const std::int64_t n_whole = std::min(last, n_values / ActivationBlock::kValues);
-    for (std::int64_t c = first; c < n_whole; ++c, ++x) {
+    for (std::int64_t c = 0; c < n; ++c, ++x) {
         GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r)
-            prefetch_chunk<Format>(reinterpret_cast<const std::byte*>(blocks[r]) + ahead);
+        for (int r = 0; r < kRowsAtOnce; ++r) prefetch_chunk<Format>(blocks[r], ahead);
         sum = add_chunk_avx512<Format>(sum, blocks, *x);
         GR_UNROLL
         for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
-    }
-    if constexpr (kBlocksPerChunk < Format >> 1) {
-        if (n_whole < last) {
-            Block copies[kRowsAtOnce][kBlocksPerChunk<Format>];
-            for (int r = 0; r < kRowsAtOnce; ++r)
-                blocks[r] = chunk_blocks<Format>(rows[r], n_whole, n_values, copies[r]);
-            sum = add_chunk_avx512<Format>(sum, blocks, *x);
-        }
     }
     _mm_store_ps(sums, sum);
 }
@@ -257,7 +241,7 @@ GR_AVX512 void dot_four_rows_avx512(const std::byte* const* rows, std::int64_t a
 template <class Format>
 GR_AVX512 void dot_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
-    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, dot_four_rows_avx512<Format>);
+    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format>);
 }
 
 }  // namespace greenroom::cpu

@@ -1,6 +1,7 @@
 #pragma once
 
-// Turning vectors around: transposition, and sums of lanes for many vectors at once.
+// Turning vectors around: transposition, and sums of lanes for many vectors at once; and the products and
+// conversions of the kernels of quantized weights, which surround them.
 
 #include "cpu/simd.h"
 
@@ -56,6 +57,18 @@ GR_AVX512_INLINE void transpose_avx512(__m512i* v) noexcept {
     }
 }
 
+// Four vectors of 16 turned around: 128-bit lane l of out[k] has number 4l + k of each.
+GR_AVX512_INLINE void transpose_quads(__m512* v) noexcept {
+    const __m512 low01 = _mm512_unpacklo_ps(v[0], v[1]);
+    const __m512 high01 = _mm512_unpackhi_ps(v[0], v[1]);
+    const __m512 low23 = _mm512_unpacklo_ps(v[2], v[3]);
+    const __m512 high23 = _mm512_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm512_shuffle_ps(low01, low23, 0x44);
+    v[1] = _mm512_shuffle_ps(low01, low23, 0xee);
+    v[2] = _mm512_shuffle_ps(high01, high23, 0x44);
+    v[3] = _mm512_shuffle_ps(high01, high23, 0xee);
+}
+
 // out[i][r] = in[r][i] for 16 vectors of 8.
 GR_AVX512_INLINE void transpose_16x8_avx512(const __m256* in, __m512* out) noexcept {
     // Rows 0 – 3 and 8 – 11 in the lower halves, 4 – 7 and 12 – 15 in the upper.
@@ -66,14 +79,9 @@ GR_AVX512_INLINE void transpose_16x8_avx512(const __m256* in, __m512* out) noexc
         GR_UNROLL
         for (int r = 0; r < 4; ++r)
             v[r] = _mm512_insertf32x8(_mm512_castps256_ps512(in[2 * i + r]), in[2 * i + r + 4], 1);
-        const __m512 low01 = _mm512_unpacklo_ps(v[0], v[1]);
-        const __m512 high01 = _mm512_unpackhi_ps(v[0], v[1]);
-        const __m512 low23 = _mm512_unpacklo_ps(v[2], v[3]);
-        const __m512 high23 = _mm512_unpackhi_ps(v[2], v[3]);
-        quads[i] = _mm512_shuffle_ps(low01, low23, 0x44);
-        quads[i + 1] = _mm512_shuffle_ps(low01, low23, 0xee);
-        quads[i + 2] = _mm512_shuffle_ps(high01, high23, 0x44);
-        quads[i + 3] = _mm512_shuffle_ps(high01, high23, 0xee);
+        transpose_quads(v);
+        GR_UNROLL
+        for (int k = 0; k < 4; ++k) quads[i + k] = v[k];
     }
     GR_UNROLL
     for (int k = 0; k < 4; ++k) {
