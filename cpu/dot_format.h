@@ -4,20 +4,21 @@
 // struct of
 //
 //     using Block                    its block in quant/blocks.h
-//     kUnit                          weights whose sum fits 32 bits, see dot_quant.h; 32: scales are floats
+//     kGroup                         weights that share a scale: 32 or 16
+//     kFloatScales                   whether scales are floats; else integers with a common factor
 //     kOffset                        what weights_… has added to each weight to make it unsigned
+//     kLargest                       the largest weight that weights_… gives
 //     kHasMin                        there is a minimum per group
 //     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes
 //     weights_avx512(block, w)       the same as 4 vectors
 //
-// for 256 values at a time: one super-block, or 8 blocks of 32. With a unit of 32
+// for 256 values at a time: one super-block, or 8 blocks of 32. With float scales
 //
-//     scales(block)                  the 8 scales, as floats
+//     scales(block)                  the 8 scales
 //     minimums(block)                likewise what is added to every weight of a block
 //
-// else, with groups of 32 or of 16 weights that share a scale,
+// else
 //
-//     kGroup                         32 or 16
 //     scales(block)                  8 or 16 integers, as words of one vector
 //     minimums(block)                likewise
 //     factor(block)                  d, a float16: what the scales are multiplied by
@@ -39,12 +40,12 @@ namespace greenroom::cpu {
 template <class Format>
 inline constexpr int kBlocksPerChunk = ActivationBlock::kValues / Format::Block::kValues;
 
+// Groups of 256 values.
 template <class Format>
-inline constexpr int kUnitsPerChunk = ActivationBlock::kValues / Format::kUnit;
+inline constexpr int kGroupsPerChunk = ActivationBlock::kValues / Format::kGroup;
 
-// Whether scales are integers, and a group's products are multiplied by theirs before they are summed up.
-template <class Format>
-inline constexpr bool kIntegerScales = Format::kUnit != 32;
+// Blocks of 32 with a float scale each.
+inline constexpr int kUnits = 8;
 
 // The blocks of 256 values of a row from value 256 · chunk on: in the row itself, or if it ends before
 // that many, copied to `last`.

@@ -9,8 +9,10 @@ namespace {
 
 struct IQ4NL {
     using Block = quant::BlockIQ4NL;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 128;
+    static constexpr int kLargest = 241;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -12,8 +12,9 @@ namespace {
 struct Q2K {
     using Block = quant::BlockQ2K;
     static constexpr int kGroup = 16;
-    static constexpr int kUnit = 256;
+    static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 0;
+    static constexpr int kLargest = 3;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -14,8 +14,9 @@ namespace {
 struct Q3K {
     using Block = quant::BlockQ3K;
     static constexpr int kGroup = 16;
-    static constexpr int kUnit = 256;
+    static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 4;
+    static constexpr int kLargest = 7;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

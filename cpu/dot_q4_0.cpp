@@ -7,8 +7,10 @@ namespace {
 
 struct Q4_0 {
     using Block = quant::BlockQ4_0;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 8;
+    static constexpr int kLargest = 15;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -8,8 +8,10 @@ namespace {
 
 struct Q4_1 {
     using Block = quant::BlockQ4_1;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 0;
+    static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

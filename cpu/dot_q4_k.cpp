@@ -13,8 +13,9 @@ namespace {
 struct Q4K {
     using Block = quant::BlockQ4K;
     static constexpr int kGroup = 32;
-    static constexpr int kUnit = 256;
+    static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 0;
+    static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -12,8 +12,10 @@ namespace {
 
 struct Q5_0 {
     using Block = quant::BlockQ5_0;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 16;
+    static constexpr int kLargest = 31;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -12,8 +12,10 @@ namespace {
 
 struct Q5_1 {
     using Block = quant::BlockQ5_1;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 0;
+    static constexpr int kLargest = 31;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -14,8 +14,9 @@ namespace {
 struct Q5K {
     using Block = quant::BlockQ5K;
     static constexpr int kGroup = 32;
-    static constexpr int kUnit = 128;
+    static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 0;
+    static constexpr int kLargest = 31;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

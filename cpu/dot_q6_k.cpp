@@ -13,8 +13,9 @@ namespace {
 struct Q6K {
     using Block = quant::BlockQ6K;
     static constexpr int kGroup = 16;
-    static constexpr int kUnit = 64;
+    static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 32;
+    static constexpr int kLargest = 63;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -7,8 +7,10 @@ namespace {
 
 struct Q8_0 {
     using Block = quant::BlockQ8_0;
-    static constexpr int kUnit = 32;
+    static constexpr int kGroup = 32;
+    static constexpr bool kFloatScales = true;
     static constexpr int kOffset = 128;
+    static constexpr int kLargest = 255;
     static constexpr bool kHasMin = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -2,17 +2,17 @@
 
 // The kernels of a format (dot_format.h) on every ISA.
 
-#include "cpu/dot_panel_avx2.h"
-#include "cpu/dot_panel_avx512.h"
 #include "cpu/dot_rows_avx2.h"
 #include "cpu/dot_rows_avx512.h"
+#include "cpu/dot_tile_avx2.h"
+#include "cpu/dot_tile_avx512.h"
 #include "quant/decode_block.h"
 
 namespace greenroom::cpu {
 
 template <class Block>
 void dot_rows_scalar(const std::byte* rows, std::int64_t row_bytes, int n_rows, const ActivationBlock* x,
-                     std::int64_t n_values, float* out) noexcept {
+                     Planes planes, std::int64_t n_values, float* out) noexcept {
     for (int r = 0; r < n_rows; ++r) {
         double sum = 0;
         float w[Block::kValues];
@@ -21,7 +21,9 @@ void dot_rows_scalar(const std::byte* rows, std::int64_t row_bytes, int n_rows, 
             decode_block(*block, w);
             for (int j = 0; j < Block::kValues; ++j, ++i) {
                 const ActivationBlock& a = x[i / ActivationBlock::kValues];
-                sum += static_cast<double>(w[j]) * a.scale * a.q[i % ActivationBlock::kValues];
+                const auto at = static_cast<int>(i % ActivationBlock::kValues);
+                const int q = planes == Planes::both ? a.value(at) : 128 * a.planes[0][at];
+                sum += static_cast<double>(w[j]) * a.scale * q;
             }
         }
         out[r] = static_cast<float>(sum);
@@ -30,11 +32,9 @@ void dot_rows_scalar(const std::byte* rows, std::int64_t row_bytes, int n_rows, 
 
 template <class Format>
 constexpr QuantDots quant_dots() noexcept {
-    constexpr int kUnit = Format::kUnit;
-    constexpr Minimums kMinimums = minimums_of<Format>();
     return {{{dot_rows_scalar<typename Format::Block>},
-             {dot_rows_avx2<Format>, pack_avx2<Format>, dot_panel_avx2<kUnit, kMinimums>},
-             {dot_rows_avx512<Format>, pack_avx512<Format>, dot_panel_avx512<kUnit, kMinimums>}}};
+             {dot_rows_avx2<Format>, dot_tile_avx2<Format>},
+             {dot_rows_avx512<Format>, dot_tile_avx512<Format>}}};
 }
 
 }  // namespace greenroom::cpu

@@ -62,37 +62,47 @@ class ScalesOfFour {
                 _mm_load_si128(reinterpret_cast<const __m128i*>(words_[r] + 8 * (i / 2))), i);
     }
 
-    // d · x_scale of each row.
-    GR_AVX512_INLINE __m128 factors(const Block* const* blocks, __m128 x_scale) const noexcept {
+    // d of each row.
+    GR_AVX512_INLINE __m128 factors(const Block* const* blocks) const noexcept {
         if constexpr (Format::kGroup == 32)
-            return _mm_mul_ps(of_headers<0>(), x_scale);
+            return of_headers<0>();
         else
-            return _mm_mul_ps(factors_of_four<Format>(blocks), x_scale);
+            return factors_of_four<Format>(blocks);
     }
-
-    // sum − dmin · x_scale · Σ minimum · sum of x for each row.
-    GR_AVX512_INLINE __m128 subtract_minimums(__m128 sum, const Block* const* blocks, const SumWords& words,
-                                              __m128 x_scale) const noexcept {
+    // dmin of each row.
+    GR_AVX512_INLINE __m128 minimum_factors(const Block* const* blocks) const noexcept {
+        if constexpr (Format::kGroup == 32)
+            return of_headers<1>();
+        else
+            return minimum_factors_of_four<Format>(blocks);
+    }
+    // M of each row.
+    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock& x,
+                                          int plane) const noexcept {
         if constexpr (Format::kGroup == 32) {
             const __m512i minimums = _mm512_unpackhi_epi8(numbers_, _mm512_setzero_si512());
-            const __m512i high = _mm512_madd_epi16(minimums, repeat(words.high));
-            __m512i all = _mm512_madd_epi16(minimums, repeat(words.low));
-            all = _mm512_add_epi32(all, _mm512_slli_epi32(high, 8));
+            const __m512i sums =
+                _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[plane])));
+            __m512i all = _mm512_madd_epi16(minimums, sums);
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
-            return _mm_fnmadd_ps(_mm_cvtepi32_ps(first_of_lanes(all)), _mm_mul_ps(of_headers<1>(), x_scale),
-                                 sum);
+            return first_of_lanes(all);
         } else {
-            return subtract_minimums_by_rows<Format>(sum, blocks, words, x_scale);
+            return minimum_sums_of_four<Format>(blocks, x, plane);
         }
+    }
+    // What the accumulation of a row's products in 16 lanes begins with.
+    GR_AVX512_INLINE __m512i first_lanes(int r, const ActivationBlock& x, int plane) const noexcept {
+        if constexpr (Format::kOffset == 0)
+            return _mm512_setzero_si512();
+        else
+            return _mm512_zextsi256_si512(offset_lanes<Format>(
+                _mm256_load_si256(reinterpret_cast<const __m256i*>(words_[r])), x, plane));
     }
 
   private:
     GR_AVX512_INLINE static __m128i load(const Block* block) noexcept {
         return _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
-    }
-    GR_AVX512_INLINE static __m512i repeat(const std::int16_t* words) noexcept {
-        return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(words)));
     }
     GR_AVX512_INLINE static __m128i first_of_lanes(__m512i v) noexcept {
         const __m512i order = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
@@ -112,126 +122,98 @@ class ScalesOfFour {
     alignas(32) std::int16_t words_[kRowsAtOnce][ActivationBlock::kGroups];
 };
 
-// Those of one row, for unit_lanes_avx512().
-template <class Format>
-struct SpreadOf {
-    const ScalesOfFour<Format>& scales;
-    int row;
-
-    GR_AVX512_INLINE __m512i operator()(std::size_t i) const noexcept { return scales.spread(row, i); }
-};
-struct NoScales {};
-
-// The sums of the units of 256 values of a row, still to be added up: a vector of 16 lanes per unit, or per
-// two units of 32. spread(i): the scales of its weights 64i … 64i + 63, one per word.
-template <class Format, class Spread>
-GR_AVX512_INLINE void unit_lanes_avx512(const typename Format::Block* block, const SplitActivations& x,
-                                        const Spread& spread, __m512i* units) noexcept {
-    __m512i w[4];
-    Format::weights_avx512(block, w);
-    if constexpr (kIntegerScales<Format>) {
-        constexpr int kVectors = Format::kUnit / 64;
-        GR_UNROLL
-        for (int u = 0; u < 4 / kVectors; ++u) {
-            __m512i high;
-            __m512i low;
-            GR_UNROLL
-            for (int i = u * kVectors; i < (u + 1) * kVectors; ++i) {
-                const __m512i scale = spread(static_cast<std::size_t>(i));
-                __m512i p_high = _mm512_maddubs_epi16(w[i], _mm512_load_si512(x.high + 64 * i));
-                __m512i p_low = _mm512_maddubs_epi16(w[i], _mm512_load_si512(x.low + 64 * i));
-                if constexpr (Format::kOffset != 0) {
-                    p_high = _mm512_sub_epi16(p_high, _mm512_load_si512(x.high_offsets + 32 * i));
-                    p_low = _mm512_sub_epi16(p_low, _mm512_load_si512(x.low_offsets + 32 * i));
-                }
-                if (i == u * kVectors) {
-                    high = _mm512_madd_epi16(p_high, scale);
-                    low = _mm512_madd_epi16(p_low, scale);
-                } else {
-                    add_products_avx512(high, p_high, scale);
-                    add_products_avx512(low, p_low, scale);
-                }
-            }
-            units[u] = _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
-        }
-    } else {
-        GR_UNROLL
-        for (int i = 0; i < 4; ++i) {
-            __m512i sum = _mm512_setzero_si512();
-            add_byte_products_avx512(sum, w[i], _mm512_load_si512(x.high + 64 * i));
-            sum = _mm512_slli_epi32(sum, 7);
-            add_byte_products_avx512(sum, w[i], _mm512_load_si512(x.low + 64 * i));
-            units[i] = sum;
-        }
-    }
+GR_AVX512_INLINE __m512i load_plane_avx512(const ActivationBlock& x, int plane, int i) noexcept {
+    return _mm512_load_si512(x.planes[plane] + 64 * i);
 }
 
 // What 256 values of four rows of super-blocks add to their sums.
-template <class Format>
+template <class Format, int kPlanes>
 GR_AVX512_INLINE __m128 add_super_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                                const SplitActivations& x) noexcept {
-    constexpr int kUnits = kUnitsPerChunk<Format>;
+                                                const ActivationBlock& x) noexcept {
     const ScalesOfFour<Format> scales(blocks);
-    __m512i lanes[kUnits][kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r) {
-        __m512i of_row[kUnits];
-        unit_lanes_avx512<Format>(blocks[r], x, SpreadOf<Format>{scales, r}, of_row);
-        GR_UNROLL
-        for (int u = 0; u < kUnits; ++u) lanes[u][r] = of_row[u];
-    }
-    const __m128 x_scale = _mm_set1_ps(x.scale);
-    const __m128 factors = scales.factors(blocks, x_scale);
+    __m512i lanes[kPlanes][kRowsAtOnce];
     GR_UNROLL
-    for (int u = 0; u < kUnits; ++u)
-        sum = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[u])), factors, sum);
-    if constexpr (Format::kHasMin) sum = scales.subtract_minimums(sum, blocks, x.words, x_scale);
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+        __m512i w[4];
+        Format::weights_avx512(blocks[r], w);
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p) lanes[p][r] = scales.first_lanes(r, x, p);
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const __m512i scale = scales.spread(r, static_cast<std::size_t>(i));
+            GR_UNROLL
+            for (int p = 0; p < kPlanes; ++p)
+                add_products_avx512(lanes[p][r], _mm512_maddubs_epi16(w[i], load_plane_avx512(x, p, i)),
+                                    scale);
+        }
+    }
+    GR_UNROLL
+    for (int p = 0; p < kPlanes; ++p) {
+        const __m128 plane_scale = _mm_set1_ps(x.plane_scale(p));
+        sum = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[p])),
+                           _mm_mul_ps(scales.factors(blocks), plane_scale), sum);
+        if constexpr (Format::kHasMin)
+            sum = _mm_fnmadd_ps(_mm_cvtepi32_ps(scales.minimum_sums(blocks, x, p)),
+                                _mm_mul_ps(scales.minimum_factors(blocks), plane_scale), sum);
+    }
     return sum;
 }
 
 // The same of blocks of 32 with float scales.
-template <class Format>
+template <class Format, int kPlanes>
 GR_AVX512_INLINE __m128 add_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                          const SplitActivations& x) noexcept {
+                                          const ActivationBlock& x) noexcept {
     constexpr int kVectors = 4;
-    __m512i lanes[kVectors][kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r) {
-        __m512i of_row[kVectors];
-        unit_lanes_avx512<Format>(blocks[r], x, NoScales{}, of_row);
-        GR_UNROLL
-        for (int u = 0; u < kVectors; ++u) lanes[u][r] = of_row[u];
-    }
-    __m128i units[kUnitsPerChunk<Format>];
+    __m512i lanes[kPlanes][kVectors][kRowsAtOnce];
     GR_UNROLL
-    for (int u = 0; u < kVectors; u += 2) {
-        __m512i four = add_lane_pairs_avx512(sum_quads_avx512(lanes[u]), sum_quads_avx512(lanes[u + 1]));
-        if constexpr (Format::kOffset != 0)
-            four = _mm512_sub_epi32(four, offsets_avx512(x.sums + 2 * u, Format::kOffset));
-        units[2 * u] = _mm512_castsi512_si128(four);
-        units[2 * u + 1] = _mm512_extracti32x4_epi32(four, 1);
-        units[2 * u + 2] = _mm512_extracti32x4_epi32(four, 2);
-        units[2 * u + 3] = _mm512_extracti32x4_epi32(four, 3);
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+        __m512i w[kVectors];
+        Format::weights_avx512(blocks[r], w);
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p) GR_UNROLL
+        for (int i = 0; i < kVectors; ++i) {
+            lanes[p][i][r] = _mm512_setzero_si512();
+            add_byte_products_avx512(lanes[p][i][r], w[i], load_plane_avx512(x, p, i));
+        }
     }
-    return add_units<Format>(sum, units, blocks, x);
+    const FloatScalesOfFour<Format> scales(blocks);
+    GR_UNROLL
+    for (int p = 0; p < kPlanes; ++p) {
+        __m128i units[kUnits];
+        GR_UNROLL
+        for (int u = 0; u < kVectors; u += 2) {
+            __m512i four =
+                add_lane_pairs_avx512(sum_quads_avx512(lanes[p][u]), sum_quads_avx512(lanes[p][u + 1]));
+            if constexpr (Format::kOffset != 0)
+                four = _mm512_sub_epi32(four, offsets_avx512(x.wide_sums[p] + 2 * u, Format::kOffset));
+            units[2 * u] = _mm512_castsi512_si128(four);
+            units[2 * u + 1] = _mm512_extracti32x4_epi32(four, 1);
+            units[2 * u + 2] = _mm512_extracti32x4_epi32(four, 2);
+            units[2 * u + 3] = _mm512_extracti32x4_epi32(four, 3);
+        }
+        sum = scales.add_units(sum, units, x, p);
+    }
+    return sum;
 }
 
-template <class Format>
+template <class Format, int kPlanes>
 GR_AVX512_INLINE __m128 add_chunk_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                         const SplitActivations& x) noexcept {
-    if constexpr (kIntegerScales<Format>)
-        return add_super_blocks_avx512<Format>(sum, blocks, x);
+                                         const ActivationBlock& x) noexcept {
+    if constexpr (Format::kFloatScales)
+        return add_blocks_avx512<Format, kPlanes>(sum, blocks, x);
     else
-        return add_blocks_avx512<Format>(sum, blocks, x);
+        return add_super_blocks_avx512<Format, kPlanes>(sum, blocks, x);
 }
 
-template <class Format>
+template <class Format, int kPlanes>
 GR_AVX512 void add_chunks_avx512(const typename Format::Block* const* rows, std::int64_t ahead,
-                                 std::int64_t n, const SplitActivations* x, float* sums) noexcept {
+                                 std::int64_t n, const ActivationBlock* x, float* sums) noexcept {
     const typename Format::Block* blocks[kRowsAtOnce] = {rows[0], rows[1], rows[2], rows[3]};
     __m128 sum = _mm_load_ps(sums);
     for (std::int64_t c = 0; c < n; ++c, ++x) {
         GR_UNROLL
         for (int r = 0; r < kRowsAtOnce; ++r) prefetch_chunk<Format>(blocks[r], ahead);
-        sum = add_chunk_avx512<Format>(sum, blocks, *x);
+        sum = add_chunk_avx512<Format, kPlanes>(sum, blocks, *x);
         GR_UNROLL
         for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
     }
@@ -240,8 +222,12 @@ GR_AVX512 void add_chunks_avx512(const typename Format::Block* const* rows, std:
 
 template <class Format>
 GR_AVX512 void dot_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                               const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
-    dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format>);
+                               const ActivationBlock* x, Planes planes, std::int64_t n_values,
+                               float* out) noexcept {
+    if (planes == Planes::high)
+        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format, 1>);
+    else
+        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format, 2>);
 }
 
 }  // namespace greenroom::cpu

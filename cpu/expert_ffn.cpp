@@ -9,18 +9,18 @@
 namespace greenroom::cpu {
 namespace {
 
-std::int64_t n_tiles(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
-
 // Hands out (task, first row, last row) for every tile of every task's output rows.
 template <class Body>
-void for_each_tile(ThreadTeam& team, std::size_t n_tasks, std::int64_t n_rows, Body&& body) {
-    const std::int64_t tiles = n_tiles(n_rows);
-    team.parallel_for(static_cast<std::int64_t>(n_tasks) * tiles, 1,
-                      [&](std::int64_t item, std::int64_t, int thread) noexcept {
-                          const std::int64_t first = item % tiles * kTileRows;
-                          body(static_cast<std::size_t>(item / tiles), first,
-                               std::min<std::int64_t>(first + kTileRows, n_rows), thread);
-                      });
+void for_each_tile_of(ThreadTeam& team, std::span<const ExpertTask> tasks, std::int64_t n_rows, Body&& body) {
+    const std::int64_t tiles = tiles_of(n_rows);
+    std::size_t most_calls = 0;
+    for (const ExpertTask& task : tasks) most_calls = std::max(most_calls, task.calls.size());
+    for_each_tile(team, static_cast<std::int64_t>(tasks.size()) * tiles, static_cast<std::int64_t>(most_calls),
+                  [&](std::int64_t item, int thread) noexcept {
+                      const std::int64_t first = item % tiles * kTileRows;
+                      body(static_cast<std::size_t>(item / tiles), first,
+                           std::min<std::int64_t>(first + kTileRows, n_rows), thread);
+                  });
 }
 
 // Whether one of these products is in integers.
@@ -74,9 +74,10 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
     const auto gate_and_up = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
         float* memory = scratch.of(thread);
-        const RowTile gate(k, choose_quant_dot(k, task.gate.type, buffer), task.gate, first, last, memory);
-        const RowTile up(k, choose_quant_dot(k, task.up.type, buffer), task.up, first, last,
-                         memory + tile_floats(x.n_cols));
+        const RowTile gate(k, choose_quant_dot(k, task.gate.type, buffer), buffer.planes().experts, task.gate,
+                           first, last, memory);
+        const RowTile up(k, choose_quant_dot(k, task.up.type, buffer), buffer.planes().experts, task.up,
+                         first, last, memory + tile_floats(x.n_cols));
         const auto n_calls = static_cast<std::int64_t>(task.calls.size());
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
         const auto token = [&](std::int64_t j) { return call(j) / top_k; };
@@ -94,7 +95,7 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
             k.glu(glu, target(j), target(j), up_values, up.n_rows());
         });
     };
-    for_each_tile(team, tasks.size(), hidden.n_cols, gate_and_up);
+    for_each_tile_of(team, tasks, hidden.n_cols, gate_and_up);
 
     TileVectors rows{hidden, {}};
     if (any_in_integers(buffer, tasks, {&ExpertTask::down})) {
@@ -103,8 +104,8 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
     }
     const auto down = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
         const ExpertTask& task = tasks[i];
-        const RowTile tile(k, choose_quant_dot(k, task.down.type, buffer), task.down, first, last,
-                           scratch.of(thread));
+        const RowTile tile(k, choose_quant_dot(k, task.down.type, buffer), buffer.planes().experts, task.down,
+                           first, last, scratch.of(thread));
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
         tile.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
                       [&](std::int64_t j, const float* dots) {
@@ -112,7 +113,7 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
                                         offset(task.down_bias, first), tile.n_rows());
                       });
     };
-    for_each_tile(team, tasks.size(), results.n_cols, down);
+    for_each_tile_of(team, tasks, results.n_cols, down);
 }
 
 void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,

@@ -23,8 +23,10 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
         vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
         quantize_rows(team, vectors.quantized, x);
     }
-    team.parallel_for(w.shape[1], kTileRows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-        const RowTile tile(k, quant_dot, w, first, last, scratch.of(thread));
+    for_each_tile(team, tiles_of(w.shape[1]), x.n_rows, [&](std::int64_t i, int thread) noexcept {
+        const std::int64_t first = i * kTileRows;
+        const std::int64_t last = std::min<std::int64_t>(first + kTileRows, w.shape[1]);
+        const RowTile tile(k, quant_dot, buffer.planes().resident, w, first, last, scratch.of(thread));
         tile.multiply(
             x.n_rows, vectors, [](std::int64_t t) { return t; },
             [&](std::int64_t t, const float* dots) { std::copy_n(dots, tile.n_rows(), out.row(t) + first); });
@@ -45,12 +47,12 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
         quantized = buffer.rows(n_heads * x.n_rows, n_in);
         quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
     }
-    const std::int64_t tiles_per_head = (n_out + kTileRows - 1) / kTileRows;
-    team.parallel_for(n_heads * tiles_per_head, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
+    const std::int64_t tiles_per_head = tiles_of(n_out);
+    for_each_tile(team, n_heads * tiles_per_head, x.n_rows, [&](std::int64_t item, int thread) noexcept {
         const std::int64_t head = item / tiles_per_head;
         const std::int64_t first = item % tiles_per_head * kTileRows;
         const TileVectors vectors{x.columns(head * x_stride, n_in), quantized};
-        const RowTile tile(k, quant_dot, w.matrix(head), first,
+        const RowTile tile(k, quant_dot, buffer.planes().resident, w.matrix(head), first,
                            std::min<std::int64_t>(first + kTileRows, n_out), scratch.of(thread));
         // This head's vector of token t: of the floats, or of the quantized rows, which hold all heads.
         const auto index = [n_heads, head, quant_dot](std::int64_t t) {

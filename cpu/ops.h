@@ -25,8 +25,8 @@ class Ops {
     // The team must outlive the Ops. scratch_floats: per thread, see scratch_floats_needed().
     // activation_blocks: room for the quantized activations of the largest product (matmul.h, expert_ffn.h);
     // 0 keeps all activations in float32.
-    Ops(ThreadTeam& team, std::int64_t scratch_floats, std::int64_t activation_blocks)
-        : team_(team), scratch_(team.size(), scratch_floats), activations_(activation_blocks) {}
+    Ops(ThreadTeam& team, std::int64_t scratch_floats, std::int64_t activation_blocks, ProductPlanes planes)
+        : team_(team), scratch_(team.size(), scratch_floats), activations_(activation_blocks, planes) {}
 
     // What the operations need per thread for weight rows of up to max_row values, max_experts experts,
     // cached rows of which a head reads up to max_kv_row values, and an indexer (indexer_row values in a key,

@@ -4,6 +4,7 @@
 #include "quant/base/error.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -16,15 +17,35 @@ namespace {
 constexpr std::uint64_t kRangeMask = 0xffffffffU;
 constexpr std::uint64_t kClosed = kRangeMask;  // as range number: nothing to hand out
 
-// How often a thread looks again before it sleeps or yields: some 50 µs, longer than the gap between two
-// regions.
-constexpr int kSpins = 1000;
-
 void pause_cpu() noexcept {
 #if defined(__x86_64__)
     _mm_pause();
 #endif
 }
+
+// Looks again and again for a while before a thread sleeps or yields: longer than the gap between two regions
+// of a forward pass and, where a sleeping thread takes 50 µs and more to come back, than what that costs. By
+// the clock, since a pause takes 10 times as long on some processors as on others.
+class Spinning {
+  public:
+    // False when it has been long enough.
+    bool go_on() noexcept {
+        pause_cpu();
+        if (++n_turns_ % kTurnsPerLook != 0) return !over_;
+        const auto now = std::chrono::steady_clock::now();
+        if (n_turns_ == kTurnsPerLook) end_ = now + kLongest;
+        over_ = now >= end_;
+        return !over_;
+    }
+
+  private:
+    static constexpr int kTurnsPerLook = 32;
+    static constexpr std::chrono::microseconds kLongest{300};
+
+    int n_turns_ = 0;
+    bool over_ = false;
+    std::chrono::steady_clock::time_point end_{};
+};
 
 }  // namespace
 
@@ -67,12 +88,9 @@ void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, const void* task,
 
     work(0);
     // What others have begun is waited for, not the others themselves. Pairs with the release in work().
-    for (int spins = 0; n_done_.load(std::memory_order_acquire) < n_ranges; ++spins) {
-        if (spins < kSpins)
-            pause_cpu();
-        else
-            std::this_thread::yield();
-    }
+    Spinning spinning;
+    while (n_done_.load(std::memory_order_acquire) < n_ranges)
+        if (!spinning.go_on()) std::this_thread::yield();
     ticket_.store(kClosed, std::memory_order_release);
     if (failed_.load(std::memory_order_relaxed)) std::rethrow_exception(std::exchange(error_, nullptr));
 }
@@ -116,10 +134,10 @@ void ThreadTeam::serve(int thread) noexcept {
 
 // Returns the number of regions so far once it is not `seen`: spins a little, then sleeps.
 std::uint32_t ThreadTeam::await_region(std::uint32_t seen) noexcept {
-    for (int spins = 0; spins < kSpins; ++spins) {
+    Spinning spinning;
+    do {
         if (const std::uint32_t now = n_regions_.load(); now != seen) return now;
-        pause_cpu();
-    }
+    } while (spinning.go_on());
     n_asleep_.fetch_add(1);
     n_regions_.wait(seen);
     n_asleep_.fetch_sub(1);

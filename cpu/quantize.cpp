@@ -31,6 +31,13 @@ void make_zero(ActivationBlock& block, float scale) noexcept {
     block.scale = scale;
 }
 
+void add_up_pairs(ActivationBlock& block) noexcept {
+    for (int p = 0; p < ActivationBlock::kPlanes; ++p)
+        for (int g = 0; g < ActivationBlock::kGroups / 2; ++g)
+            block.wide_sums[p][g] =
+                static_cast<std::int16_t>(block.sums[p][2 * g] + block.sums[p][2 * g + 1]);
+}
+
 void quantize_block_scalar(ActivationBlock& block, const float* x) noexcept {
     std::uint32_t largest = 0;
     for (int i = 0; i < kValues; ++i)
@@ -39,11 +46,30 @@ void quantize_block_scalar(ActivationBlock& block, const float* x) noexcept {
     if (!(scale > 0.0F)) return make_zero(block, scale);
     block.scale = scale;
     const float inverse = 1.0F / scale;
-    std::fill_n(block.sums, ActivationBlock::kGroups, 0);
-    for (int i = 0; i < kValues; ++i) {
-        block.q[i] = static_cast<std::int16_t>(std::nearbyint(x[i] * inverse));  // half to even
-        block.sums[i / kGroup] += block.q[i];
+    for (int g = 0; g < ActivationBlock::kGroups; ++g) {
+        int sums[ActivationBlock::kPlanes] = {};
+        for (int i = kGroup * g; i < kGroup * (g + 1); ++i) {
+            const int q = static_cast<int>(std::nearbyint(x[i] * inverse));  // half to even
+            const int high = (q + 64) >> 7;
+            block.planes[0][i] = static_cast<std::int8_t>(high);
+            block.planes[1][i] = static_cast<std::int8_t>(q - 128 * high);
+            sums[0] += block.planes[0][i];
+            sums[1] += block.planes[1][i];
+        }
+        block.sums[0][g] = static_cast<std::int16_t>(sums[0]);
+        block.sums[1][g] = static_cast<std::int16_t>(sums[1]);
     }
+    add_up_pairs(block);
+}
+
+// Σ of the bytes of each half of v, 16 each, as two words.
+GR_AVX2_INLINE void store_byte_sums(std::int16_t* sums, __m256i v) noexcept {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
+    const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    const __m256i octets = _mm256_hadd_epi32(quads, quads);
+    const __m256i all = _mm256_hadd_epi32(octets, octets);
+    sums[0] = static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_castsi256_si128(all)));
+    sums[1] = static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_extracti128_si256(all, 1)));
 }
 
 GR_AVX2 void quantize_block_avx2(ActivationBlock& block, const float* x) noexcept {
@@ -58,18 +84,30 @@ GR_AVX2 void quantize_block_avx2(ActivationBlock& block, const float* x) noexcep
     if (!(scale > 0.0F)) return make_zero(block, scale);
     block.scale = scale;
     const __m256 inverse = _mm256_set1_ps(1.0F / scale);
-    for (int i = 0; i < kValues; i += kGroup) {
-        const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
-        const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
-        // Packing works within halves of 128 bits, which then are 0–3, 8–11 and 4–7, 12–15.
-        const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(block.q + i), words);
-        const __m256i octets = _mm256_add_epi32(low, high);
-        const __m128i quads =
-            _mm_add_epi32(_mm256_castsi256_si128(octets), _mm256_extracti128_si256(octets, 1));
-        const __m128i pairs = _mm_add_epi32(quads, _mm_shuffle_epi32(quads, 0x4e));
-        block.sums[i / kGroup] = _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0xb1)));
+    // Packing works within halves of 128 bits, which takes numbers apart in fours.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (int i = 0; i < kValues; i += 32) {
+        __m256i q[4];
+        GR_UNROLL
+        for (int k = 0; k < 4; ++k)
+            q[k] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * k), inverse));
+        __m256i high[2];
+        __m256i low[2];
+        GR_UNROLL
+        for (int k = 0; k < 2; ++k) {
+            const __m256i words = _mm256_packs_epi32(q[2 * k], q[2 * k + 1]);
+            high[k] = _mm256_srai_epi16(_mm256_add_epi16(words, _mm256_set1_epi16(64)), 7);
+            low[k] = _mm256_sub_epi16(words, _mm256_slli_epi16(high[k], 7));
+        }
+        const __m256i planes[2] = {_mm256_packs_epi16(high[0], high[1]), _mm256_packs_epi16(low[0], low[1])};
+        GR_UNROLL
+        for (int p = 0; p < ActivationBlock::kPlanes; ++p) {
+            const __m256i bytes = _mm256_permutevar8x32_epi32(planes[p], order);
+            _mm256_store_si256(reinterpret_cast<__m256i*>(block.planes[p] + i), bytes);
+            store_byte_sums(block.sums[p] + i / kGroup, bytes);
+        }
     }
+    add_up_pairs(block);
 }
 
 template <class QuantizeBlock>

@@ -2,16 +2,16 @@
 
 // Activations as integers: what the kernels of quantized weights (dot_quant.h) multiply with.
 //
-// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. A block has one
-// scale, a float32: x ≈ scale · q, |q| <= 8191, scale = the largest |x| / 8191, so |x - scale · q| <= scale
-// / 2. One layout serves the weights of every type, so a row is quantized once for all matrices that it
-// meets. (ggml has three layouts, all of 8 bits: float16 scales per 32 values for the small blocks, one
-// float32 scale per 256 for the K-quants.)
+// A row of n values becomes ceil(n / 256) blocks; what is left of the last one is zero. A block holds two
+// planes of signed bytes and one scale, a float32:
 //
-// Why 14 bits: they cost next to nothing where the weights come from memory, and in a prompt two of them
-// beside each other fill a lane of the multiplier as four bytes would; but with 8 bits each group of 16 or 32
-// values needs a scale and float arithmetic of its own to be as good. And 14 are the most for which a
-// super-block's products with the integer scales of its weights add up in 32 bits (dot_quant.h).
+//     x ≈ scale · (128 · high + low),  scale = the largest |x| / (127 · 128),  |error| <= scale / 2
+//     x ≈ scale · 128 · high,                                                  |error| <= 64.5 · scale
+//
+// So a product takes 8 bits (one plane) or 15 (two), whichever it needs, from the same block. One layout
+// serves the weights of every type, so a row is quantized once for all matrices that it meets. (ggml has
+// three layouts, all of 8 bits: float16 scales per 32 values for the small blocks, one float32 scale per 256
+// for the K-quants.)
 
 #include "cpu/buffer.h"
 #include "cpu/parallel.h"
@@ -22,15 +22,30 @@
 
 namespace greenroom::cpu {
 
-// Ten cache lines: 2.5 bytes per value.
+// How many planes of its activations a product reads.
+enum class Planes { high, both };
+
+// The same for the products of a model: of what every token passes, and of experts.
+struct ProductPlanes {
+    Planes resident = Planes::both;
+    Planes experts = Planes::both;
+};
+
+// Ten cache lines, of which a product with the high plane alone touches six.
 struct alignas(64) ActivationBlock {
     static constexpr int kValues = 256;
-    static constexpr int kLargest = 8191;
+    static constexpr int kPlanes = 2;
+    static constexpr int kLargest = 127 * 128;
     static constexpr int kGroup = 16;  // values of a sum
     static constexpr int kGroups = kValues / kGroup;
-    std::int16_t q[kValues];
-    std::int32_t sums[kGroups];  // Σq, for weights with a minimum or an offset
+    std::int8_t planes[kPlanes][kValues];  // high, |high| <= 127, and low, −64 … 63
+    std::int16_t sums[kPlanes][kGroups];   // Σ over 16 values, for weights with a minimum or an offset
+    std::int16_t wide_sums[kPlanes][kGroups / 2];  // Σ over 32
     float scale;
+
+    // What a plane's integers are multiplied by.
+    float plane_scale(int plane) const noexcept { return plane == 0 ? 128.0F * scale : scale; }
+    int value(int i) const noexcept { return 128 * planes[0][i] + planes[1][i]; }
 };
 static_assert(sizeof(ActivationBlock) == 640);
 
@@ -46,15 +61,16 @@ struct ActivationRows {
     ActivationBlock* row(std::int64_t r) const noexcept { return data + r * stride; }
 };
 
-// Memory for the quantized activations of one product at a time, reserved up front. Empty, it says that
-// products are to be computed in float32.
+// Memory for the quantized activations of one product at a time, reserved up front, and how much of them a
+// product reads. Empty, it says that products are to be computed in float32.
 class ActivationBuffer {
   public:
     ActivationBuffer() = default;
-    explicit ActivationBuffer(std::int64_t n_blocks)
-        : buffer_(n_blocks * kBlockFloats), n_blocks_(n_blocks) {}
+    explicit ActivationBuffer(std::int64_t n_blocks, ProductPlanes planes = {})
+        : buffer_(n_blocks * kBlockFloats), n_blocks_(n_blocks), planes_(planes) {}
 
     bool empty() const noexcept { return n_blocks_ == 0; }
+    ProductPlanes planes() const noexcept { return planes_; }
 
     // Rows for n_rows · activation_blocks(n_values) blocks from block `first` on; what earlier rows held
     // there is lost.
@@ -70,6 +86,7 @@ class ActivationBuffer {
 
     Buffer buffer_;
     std::int64_t n_blocks_ = 0;
+    ProductPlanes planes_;
 };
 
 // Quantizes every row of x into the row of `rows` with the same number. 256 values that hold a NaN or an

@@ -3,11 +3,12 @@
 // Products of some rows of a weight matrix with vectors: what matrix products and experts are made of.
 //
 // There are two kinds of product. Quantized rows meet quantized vectors (dot_quant.h): read as they stand for
-// few vectors, laid out as a panel for many. Where the type has no kernel for that, or the vectors are to
+// few vectors, laid out anew for many. Where the type has no kernel for that, or the vectors are to
 // stay in float32, the rows are decoded to float32 into a thread's scratch: any type, never a whole matrix.
 
 #include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
+#include "cpu/parallel.h"
 #include "cpu/quantize.h"
 #include "quant/base/matrix_view.h"
 #include "quant/base/tensor_view.h"
@@ -18,11 +19,27 @@
 
 namespace greenroom::cpu {
 
-// Scratch floats that a tile over rows of this length needs: for its rows in float32, or a panel of them.
+// Scratch floats that a tile over rows of this length needs: for its rows in float32, or for its products
+// with many vectors.
 inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
-    static_assert(sizeof(PanelChunk) <= sizeof(float) * kTileRows * ActivationBlock::kValues);
     return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
 }
+
+// Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. For few vectors, which wait for
+// memory, a thread gets neighbouring tiles, an even share of them in a few pieces: what one tile fetches
+// ahead is then its own, and pages are one thread's. For many, tiles are handed out one by one.
+template <class Body>
+void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
+    constexpr std::int64_t kFewVectors = 4;
+    constexpr std::int64_t kPieces = 4;  // per thread: what a thread that is held up leaves to the others
+    const std::int64_t grain =
+        n_vectors > kFewVectors ? 1 : std::max<std::int64_t>(1, n_tiles / (kPieces * team.size()));
+    team.parallel_for(n_tiles, grain, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+        for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);
+    });
+}
+
+inline std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
 
 // The vectors of a product: rows of float32, and the same rows as integers if a tile is to use those.
 struct TileVectors {
@@ -38,12 +55,13 @@ inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type
 
 class RowTile {
   public:
-    // Rows [first, last) of w, last - first <= kTileRows. With a quant_dot they are read from w, else decoded
-    // into scratch.
-    RowTile(const Kernels& kernels, const QuantDot* quant_dot, const TensorView& w, std::int64_t first,
-            std::int64_t last, float* scratch) noexcept
+    // Rows [first, last) of w, last - first <= kTileRows. With a quant_dot they are read from w and meet
+    // these planes of the activations, else they are decoded into scratch.
+    RowTile(const Kernels& kernels, const QuantDot* quant_dot, Planes planes, const TensorView& w,
+            std::int64_t first, std::int64_t last, float* scratch) noexcept
         : kernels_(kernels),
           quant_dot_(quant_dot),
+          planes_(planes),
           blocks_(w.row(first)),
           row_bytes_(w.row_bytes()),
           scratch_(scratch),
@@ -63,40 +81,39 @@ class RowTile {
                   Store&& store) const noexcept {
         if (quant_dot_ == nullptr)
             multiply_floats(n_vectors, vectors.x, index, store);
-        else if (n_vectors < kLeastOfPanel || quant_dot_->pack == nullptr)
+        else if (n_vectors < kLeastOfTile || quant_dot_->dot_tile == nullptr)
             multiply_rows(n_vectors, vectors.quantized, index, store);
         else
-            multiply_panel(n_vectors, vectors.quantized, index, store);
+            multiply_tile(n_vectors, vectors.quantized, index, store);
     }
 
   private:
     // From how many vectors on it pays to lay the rows out.
-    static constexpr std::int64_t kLeastOfPanel = 3;
+    static constexpr std::int64_t kLeastOfTile = 3;
 
     template <class IndexOf, class Store>
     void multiply_rows(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
                        Store&& store) const noexcept {
         for (std::int64_t j = 0; j < n_vectors; ++j) {
             float dots[kTileRows] = {};  // the kernel writes n_rows_ of them
-            quant_dot_->dot_rows(blocks_, row_bytes_, n_rows_, vectors.row(index(j)), n_values_, dots);
+            quant_dot_->dot_rows(blocks_, row_bytes_, n_rows_, vectors.row(index(j)), planes_, n_values_,
+                                 dots);
             store(j, static_cast<const float*>(dots));
         }
     }
 
     template <class IndexOf, class Store>
-    void multiply_panel(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
-                        Store&& store) const noexcept {
-        constexpr std::int64_t kMost = 48;
-        auto* panel = reinterpret_cast<PanelChunk*>(scratch_);
-        quant_dot_->pack(blocks_, row_bytes_, n_rows_, n_values_, panel);
+    void multiply_tile(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
+                       Store&& store) const noexcept {
+        constexpr std::int64_t kMost = ActivationBlock::kValues;  // for which scratch has room
         for (std::int64_t first = 0; first < n_vectors; first += kMost) {
             const std::int64_t n = std::min(kMost, n_vectors - first);
             const ActivationBlock* x[kMost];
             for (std::int64_t j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
-            float dots[kMost * kTileRows];
-            quant_dot_->dot_panel(panel, x, static_cast<int>(n), n_values_, dots);
+            quant_dot_->dot_tile(blocks_, row_bytes_, n_rows_, x, static_cast<int>(n), planes_, n_values_,
+                                 scratch_);
             for (std::int64_t j = 0; j < n; ++j)
-                store(first + j, static_cast<const float*>(dots + j * kTileRows));
+                store(first + j, static_cast<const float*>(scratch_ + j * kTileRows));
         }
     }
 
@@ -126,9 +143,10 @@ class RowTile {
 
     const Kernels& kernels_;
     const QuantDot* quant_dot_;
+    Planes planes_;
     const std::byte* blocks_;
     std::int64_t row_bytes_;
-    float* scratch_;  // the rows in float32, or room for a panel of them
+    float* scratch_;  // the rows in float32, or room for products
     int n_rows_;
     std::int64_t n_values_;
 };

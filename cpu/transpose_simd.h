@@ -112,10 +112,10 @@ GR_AVX512_INLINE __m128i sum_lanes_of_four_avx512(const __m512i* v) noexcept {
     return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
 }
 
-// factor · numbers[i], in 128-bit lane i.
-GR_AVX512_INLINE __m512i offsets_avx512(const std::int32_t* numbers, int factor) noexcept {
-    const __m128i products =
-        _mm_mullo_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(numbers)), _mm_set1_epi32(factor));
+// factor · numbers[i] of four words, in 128-bit lane i.
+GR_AVX512_INLINE __m512i offsets_avx512(const std::int16_t* numbers, int factor) noexcept {
+    const __m128i four = _mm_cvtepi16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(numbers)));
+    const __m128i products = _mm_mullo_epi32(four, _mm_set1_epi32(factor));
     const __m512i order = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     return _mm512_permutexvar_epi32(order, _mm512_castsi128_si512(products));
 }

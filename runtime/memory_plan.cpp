@@ -45,6 +45,12 @@ std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_
     return batch_tokens * per_token;
 }
 
+cpu::ProductPlanes product_planes(Activations activations) noexcept {
+    cpu::ProductPlanes planes;
+    if (activations == Activations::int8) planes.experts = cpu::Planes::high;
+    return planes;
+}
+
 void check_plan(const MemoryPlan& plan, const KvLayout& layout, std::int64_t available_bytes) {
     if (plan.total() <= available_bytes) return;
     const std::int64_t per_token = layout.bytes_per_token();

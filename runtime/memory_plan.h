@@ -3,6 +3,7 @@
 // What a session will reserve, worked out before it is reserved. available_memory.h has what the machine can
 // give.
 
+#include "cpu/quantize.h"
 #include "quant/base/op_params.h"
 #include "runtime/available_memory.h"
 #include "runtime/kv_layout.h"
@@ -32,6 +33,9 @@ std::int64_t scratch_floats_needed(const ModelSpec& spec, std::int64_t context_t
 // Blocks (cpu/quantize.h) that the quantized activations of the largest product take; 0 for float32.
 std::int64_t activation_blocks_needed(const ModelSpec& spec, std::int64_t batch_tokens,
                                       Activations activations) noexcept;
+
+// How many planes of them a product reads.
+cpu::ProductPlanes product_planes(Activations activations) noexcept;
 
 // Error{out_of_memory} when the plan needs more than available_bytes: names the sizes and the context that
 // would fit.

@@ -15,8 +15,8 @@ namespace greenroom::runtime {
 struct SessionOptions {
     // KV cache size; 0: the model's context length, at most kDefaultContextTokens
     std::int64_t context_tokens = 0;
-    std::int64_t batch_tokens = 512;               // tokens of one forward pass in prefill
-    Activations activations = Activations::int16;  // of products with quantized weights
+    std::int64_t batch_tokens = 512;              // tokens of one forward pass in prefill
+    Activations activations = Activations::int8;  // of products with quantized weights
     KvTypes kv_types = {};
     WindowRows window_rows = WindowRows::ring;
     int n_checkpoints = kAutoCheckpoints;  // places to go back to, where the model needs them

@@ -139,7 +139,7 @@ ordered_json as_json(const BenchResult& result) {
         {"n_threads", result.engine.n_threads()},
         {"type_k", runtime::kv_type_name(options.kv_types.keys)},
         {"type_v", runtime::kv_type_name(options.kv_types.values)},
-        {"activations", options.activations == Activations::f32 ? "f32" : "int16"},
+        {"activations", activations_name(options.activations)},
         {"ram_budget", result.engine.memory_budget().total},
         {"resident_weights", result.engine.resident_weights_bytes()},
         {"kv_cache", result.session.kv_cache_bytes()},

@@ -140,12 +140,15 @@ void add_activations_option(CLI::App& app, Activations& activations) {
     app.add_option_function<std::string>(
            "--activations",
            [&activations](const std::string& name) {
-               activations = name == "f32" ? Activations::f32 : Activations::int16;
+               for (const Activations kind : {Activations::f32, Activations::int16, Activations::int8})
+                   if (name == activations_name(kind)) activations = kind;
            },
-           "How activations meet quantized weights: int16, as integers, or f32, slower and exact")
-        ->check(CLI::IsMember({"int16", "f32"}))
+           "How activations meet quantized weights: int8, as integers of 8 bits in experts and of 15 "
+           "elsewhere; "
+           "int16, of 15 bits everywhere; f32, slowest and exact")
+        ->check(CLI::IsMember({"int8", "int16", "f32"}))
         ->type_name("KIND")
-        ->default_str(activations == Activations::int16 ? "int16" : "f32");
+        ->default_str(activations_name(activations));
 }
 
 void add_sampling_options(CLI::App& app, runtime::SamplerOptions& options) {

@@ -110,8 +110,12 @@ enum class Glu {
     clamped_swiglu,  // gpt-oss: gate and up cut off at 7, gate · sigmoid(1.702 · gate) · (up + 1)
 };
 
-// How activations meet quantized weights: as they are, or as integers (of 14 bits, in words of 16), in
-// blocks with a scale.
-enum class Activations { f32, int16 };
+// How activations meet quantized weights: as they are, as integers of 15 bits, or as integers of 8 bits where
+// they meet experts and of 15 bits elsewhere; integers in blocks with a scale.
+enum class Activations { f32, int16, int8 };
+
+constexpr const char* activations_name(Activations activations) noexcept {
+    return activations == Activations::f32 ? "f32" : activations == Activations::int16 ? "int16" : "int8";
+}
 
 }  // namespace greenroom

@@ -1,9 +1,11 @@
 // Speed of the kernels of quantized weights, one thread.
 //
-//   decode/TYPE/ISA    one vector against rows that come from memory (more of them than the caches hold):
+//   decode/TYPE/ISA/KIND    one vector against rows that come from memory (more of them than the caches
+//   hold):
 //                      bytes_per_second, and of_read as a fraction of what reading alone reaches in this run
 //   prefill/TYPE/ISA/KIND/N   N vectors against the rows of a matrix that the second-level cache holds:
-//                      items are multiplications. KIND int16: the kernels; f32: decoding and float32 products
+//                      items are multiplications. KIND int8, int16: the kernels, with activations of 8 and of
+//                      15 bits; f32: decoding and float32 products
 //
 // Build the target dot_quant_bench; --benchmark_filter=decode/Q4_K narrows it.
 
@@ -19,6 +21,7 @@
 #include <algorithm>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -38,7 +41,11 @@ std::vector<float> random_row(unsigned seed) {
     return row;
 }
 
-void decode(benchmark::State& state, Type type, Isa isa) {
+enum class Kind { int8, int16, f32 };
+
+Planes planes_of(Kind kind) { return kind == Kind::int8 ? Planes::high : Planes::both; }
+
+void decode(benchmark::State& state, Type type, Isa isa, Kind kind) {
     const QuantDot& kernel = *find_quant_dot(type, isa);
     const auto row_bytes = static_cast<std::size_t>(quant::row_bytes(type, kRowValues));
     const auto x = random_row(2);
@@ -51,7 +58,7 @@ void decode(benchmark::State& state, Type type, Isa isa) {
     float out[kTileRows];
     for (auto _ : state) {
         kernel.dot_rows(bytes.data() + at, static_cast<std::int64_t>(row_bytes), kTileRows, blocks.data(),
-                        kRowValues, out);
+                        planes_of(kind), kRowValues, out);
         benchmark::DoNotOptimize(out);
         at += tile_bytes;
         if (at + tile_bytes > bytes.size()) at = 0;
@@ -61,14 +68,12 @@ void decode(benchmark::State& state, Type type, Isa isa) {
     state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
 }
 
-enum class Kind { int16, f32 };
-
 void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
     constexpr std::int64_t kRows = 64;
     const auto n_vectors = state.range(0);
     const TensorView w{type, 2, {kRowValues, kRows, 1, 1}, many_bytes().data()};
     const Kernels& k = kernels(isa);
-    const QuantDot* quant_dot = kind == Kind::int16 ? find_quant_dot(type, isa) : nullptr;
+    const QuantDot* quant_dot = kind == Kind::f32 ? nullptr : find_quant_dot(type, isa);
     const std::int64_t n_blocks = activation_blocks(kRowValues);
     std::vector<float> x;
     std::vector<ActivationBlock> blocks(static_cast<std::size_t>(n_vectors * n_blocks));
@@ -82,7 +87,7 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
     const TileVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
     for (auto _ : state) {
         for (std::int64_t first = 0; first < kRows; first += kTileRows) {
-            const RowTile tile(k, quant_dot, w, first, first + kTileRows, scratch.data());
+            const RowTile tile(k, quant_dot, planes_of(kind), w, first, first + kTileRows, scratch.data());
             tile.multiply(
                 n_vectors, vectors, [](std::int64_t j) { return j; },
                 [&](std::int64_t j, const float* dots) {
@@ -102,16 +107,19 @@ void register_all() {
         for (const Isa isa : available_isas()) {
             if (isa == Isa::scalar) continue;
             const std::string of = "/" + std::string(info->name) + "/" + std::string(isa_name(isa));
-            benchmark::RegisterBenchmark(("decode" + of).c_str(), decode, info->type, isa);
-            for (const Kind kind : {Kind::int16, Kind::f32})
-                benchmark::RegisterBenchmark(
-                    ("prefill" + of + (kind == Kind::int16 ? "/int16" : "/f32")).c_str(), prefill, info->type,
-                    isa, kind)
+            constexpr std::pair<Kind, const char*> kKinds[] = {
+                {Kind::int8, "/int8"}, {Kind::int16, "/int16"}, {Kind::f32, "/f32"}};
+            for (const auto& [kind, name] : kKinds) {
+                if (kind != Kind::f32)
+                    benchmark::RegisterBenchmark(("decode" + of + name).c_str(), decode, info->type, isa,
+                                                 kind);
+                benchmark::RegisterBenchmark(("prefill" + of + name).c_str(), prefill, info->type, isa, kind)
                     ->Arg(1)
                     ->Arg(4)
                     ->Arg(16)
                     ->Arg(64)
                     ->Arg(512);
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ TEST_P(MatmulOf, EveryOutputIsItsDotProduct) {
 }
 
 // The kernels are tested by themselves; here, that each output is its row's and its token's, whatever the
-// batch and the number of threads. The bound: half a scale, which is an 8191st of the largest of 256.
+// batch and the number of threads. The bound: half a scale, which is an 16256st of the largest of 256.
 TEST_P(MatmulOf, InIntegersEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
     constexpr std::int64_t n_in = 512;
     constexpr std::int64_t n_out = 37;     // two whole tiles and some rows
@@ -88,7 +88,7 @@ TEST_P(MatmulOf, InIntegersEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
                 const double largest = std::abs(*std::max_element(
                     group, group + 256, [](float a, float b) { return std::abs(a) < std::abs(b); }));
                 sum += weight * x[static_cast<std::size_t>(t * n_in + i)];
-                bound += std::abs(weight) * largest * (0.501 / 8191 + 1e-6);
+                bound += std::abs(weight) * largest * (0.501 / 16256 + 1e-6);
             }
             EXPECT_NEAR(all[static_cast<std::size_t>(t * n_out + r)], sum, bound);
         }
@@ -109,10 +109,10 @@ TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     const Scratch scratch(team.size(), tile_floats(n_in));
     const RandomTensor w(Type::Q8_0, n_in, n_out, n_heads, 9);
     const auto reference = w.decoded();
-    // Integers up to 8191, and one of 8191 in every head: they are exact.
+    // Integers up to 16256, and one of 16256 in every head: they are exact.
     auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
     for (std::size_t i = 0; i < x.size(); ++i)
-        x[i] = i % x_stride == 7 ? 8191.0F : std::clamp(std::round(3000 * x[i]), -8191.0F, 8191.0F);
+        x[i] = i % x_stride == 7 ? 16256.0F : std::clamp(std::round(3000 * x[i]), -16256.0F, 16256.0F);
     for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(n_tokens * n_heads)}) {
         std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
         matmul_heads(team, scratch, buffer,

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -27,7 +28,9 @@ std::vector<ActivationBlock> quantized(Isa isa, const std::vector<float>& x) {
 
 bool same_bits(const ActivationBlock& a, const ActivationBlock& b) {  // but for the padding
     return std::bit_cast<std::uint32_t>(a.scale) == std::bit_cast<std::uint32_t>(b.scale) &&
-           std::memcmp(a.q, b.q, sizeof a.q) == 0 && std::memcmp(a.sums, b.sums, sizeof a.sums) == 0;
+           std::memcmp(a.planes, b.planes, sizeof a.planes) == 0 &&
+           std::memcmp(a.sums, b.sums, sizeof a.sums) == 0 &&
+           std::memcmp(a.wide_sums, b.wide_sums, sizeof a.wide_sums) == 0;
 }
 
 bool same_bits(const std::vector<ActivationBlock>& a, const std::vector<ActivationBlock>& b) {
@@ -45,22 +48,29 @@ TEST_P(QuantizeOn, EveryValueIsWithinHalfAScaleAndTheRestIsZero) {
         for (std::size_t i = 0; i < blocks.size() * 256; ++i) {
             const ActivationBlock& block = blocks[i / 256];
             const float scale = block.scale;
-            const int q = block.q[i % 256];
+            const int q = block.value(static_cast<int>(i % 256));
+            const int high = block.planes[0][i % 256];
             EXPECT_LE(std::abs(q), ActivationBlock::kLargest);
-            if (i < x.size())
-                EXPECT_NEAR(x[i], scale * static_cast<float>(q), 0.5005F * scale);
-            else
+            EXPECT_LE(std::abs(high), 127);
+            if (i < x.size()) {
+                EXPECT_NEAR(x[i], scale * static_cast<float>(q), 0.501F * scale);
+                EXPECT_NEAR(x[i], block.plane_scale(0) * static_cast<float>(high), 64.501F * scale);
+            } else {
                 EXPECT_EQ(q, 0);
-            if (i % 16 == 0) {
-                int sum = 0;
-                for (std::size_t j = i; j < i + 16; ++j) sum += block.q[j % 256];
-                EXPECT_EQ(block.sums[i % 256 / 16], sum);
+            }
+            for (int p = 0; p < ActivationBlock::kPlanes && i % 32 == 0; ++p) {
+                const std::int8_t* plane = block.planes[p] + i % 256;
+                const int first = std::accumulate(plane, plane + 16, 0);
+                const int second = std::accumulate(plane + 16, plane + 32, 0);
+                EXPECT_EQ(block.sums[p][i % 256 / 16], first);
+                EXPECT_EQ(block.sums[p][i % 256 / 16 + 1], second);
+                EXPECT_EQ(block.wide_sums[p][i % 256 / 32], first + second);
             }
             if (i % 256 == 0) {
                 float largest = 0;
                 for (std::size_t j = i; j < std::min(i + 256, x.size()); ++j)
                     largest = std::max(largest, std::abs(x[j]));
-                EXPECT_EQ(scale, largest / 8191.0F);
+                EXPECT_EQ(scale, largest / 16256.0F);
             }
         }
     }
@@ -72,10 +82,10 @@ TEST_P(QuantizeOn, HasTheBitsOfTheReference) {
 }
 
 TEST_P(QuantizeOn, HalvesGoToTheEvenNeighbour) {
-    std::vector<float> x(16, 8191.0F);  // so the scale is 1
+    std::vector<float> x(16, 16256.0F);  // so the scale is 1
     for (std::size_t i = 0; i < 15; ++i) x[i] = static_cast<float>(i) + 0.5F;
     const auto blocks = quantized(GetParam(), x);
-    for (int i = 0; i < 15; ++i) EXPECT_EQ(blocks[0].q[i], i + i % 2) << i;
+    for (int i = 0; i < 15; ++i) EXPECT_EQ(blocks[0].value(i), i + i % 2) << i;
 }
 
 TEST_P(QuantizeOn, ANonFiniteValueTakesItsBlockWithItAndNoOther) {
@@ -87,8 +97,7 @@ TEST_P(QuantizeOn, ANonFiniteValueTakesItsBlockWithItAndNoOther) {
         x[77] = poison;
         const auto blocks = quantized(GetParam(), x);
         EXPECT_TRUE(std::isnan(blocks[0].scale));
-        EXPECT_TRUE(
-            std::all_of(std::begin(blocks[0].q), std::end(blocks[0].q), [](int q) { return q == 0; }));
+        for (int i = 0; i < 256; ++i) EXPECT_EQ(blocks[0].value(i), 0);
         EXPECT_TRUE(same_bits(blocks[1], clean[1]));
     }
 }
@@ -100,8 +109,8 @@ TEST_P(QuantizeOn, ExtremesOfTheFloatRangeStayFinite) {
         x[4] = size / 3;
         const auto blocks = quantized(GetParam(), x);
         for (std::size_t i = 0; i < 32; ++i) {
-            const float back = blocks[0].scale * static_cast<float>(blocks[0].q[i]);
-            EXPECT_NEAR(back, x[i], std::max(0x1p-113F, size / 8191)) << size;
+            const float back = blocks[0].scale * static_cast<float>(blocks[0].value(static_cast<int>(i)));
+            EXPECT_NEAR(back, x[i], std::max(0x1p-113F, size / 16256)) << size;
         }
         EXPECT_TRUE(same_bits(blocks, quantized(Isa::scalar, x)));
     }
