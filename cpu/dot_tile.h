@@ -8,6 +8,7 @@
 #include "cpu/dot_format.h"
 #include "cpu/dot_rows.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -77,17 +78,34 @@ void find_blocks(const std::byte* rows, std::int64_t row_bytes, int n_rows, int 
     }
 }
 
-// Brings the next 256 values of each row to the second-level cache, while the present ones meet the vectors;
-// after the last those that the next tile begins with. Beyond the end nothing happens.
+// Brings the next 256 values of each row to the second-level cache while the present ones meet the vectors, a
+// few lines at a time: all at once would wait for each other. After the last ones come those that the next
+// tile begins with; beyond the end of memory nothing happens.
 template <class Format>
-void prefetch_next_chunk(const std::byte* rows, std::int64_t row_bytes, int n_rows, std::int64_t c,
-                         std::int64_t n_chunks) noexcept {
-    constexpr std::int64_t kBytes =
+class NextChunk {
+  public:
+    // n_parts: how often fetch_part() will be called.
+    NextChunk(const std::byte* rows, std::int64_t row_bytes, int n_rows, std::int64_t c,
+              std::int64_t n_chunks, int n_parts) noexcept
+        : row_(c + 1 < n_chunks ? rows + (c + 1) * kBytes : rows + n_rows * row_bytes),
+          row_bytes_(row_bytes),
+          n_left_(n_rows),
+          rows_per_part_((n_rows + n_parts - 1) / n_parts) {}
+
+    void fetch_part() noexcept {
+        constexpr int kLine = 64;
+        for (int r = std::min(rows_per_part_, n_left_); r > 0; --r, --n_left_, row_ += row_bytes_) GR_UNROLL
+        for (std::int64_t at = 0; at < kBytes; at += kLine) __builtin_prefetch(row_ + at, 0, 2);
+    }
+
+  private:
+    static constexpr std::int64_t kBytes =
         kBlocksPerChunk<Format> * static_cast<int>(sizeof(typename Format::Block));
-    constexpr int kLine = 64;
-    const std::byte* next = c + 1 < n_chunks ? rows + (c + 1) * kBytes : rows + n_rows * row_bytes;
-    for (int r = 0; r < n_rows; ++r, next += row_bytes) GR_UNROLL
-    for (std::int64_t at = 0; at < kBytes; at += kLine) __builtin_prefetch(next + at, 0, 2);
-}
+
+    const std::byte* row_;
+    std::int64_t row_bytes_;
+    int n_left_;
+    int rows_per_part_;
+};
 
 }  // namespace greenroom::cpu

@@ -232,10 +232,13 @@ GR_AVX2 void dot_tile_avx2(const std::byte* rows, std::int64_t row_bytes, int n_
     const std::int64_t n_chunks = activation_blocks(n_values);
     for (std::int64_t c = 0; c < n_chunks; ++c) {
         lay_out_avx2<Format>(rows, row_bytes, n_rows, c, n_values, chunk);
-        prefetch_next_chunk<Format>(rows, row_bytes, n_rows, c, n_chunks);
+        NextChunk<Format> next(rows, row_bytes, n_rows, c, n_chunks, (n_vectors + kMost - 1) / kMost);
         int j = 0;
-        for (; j + kMost <= n_vectors; j += kMost)
+        for (; j + kMost <= n_vectors; j += kMost) {
+            next.fetch_part();
             add_chunk_avx2<Format, kMost>(chunk, x + j, c, planes, sums + j);
+        }
+        if (j < n_vectors) next.fetch_part();
         for (; j < n_vectors; ++j) add_chunk_avx2<Format, 1>(chunk, x + j, c, planes, sums + j);
     }
 }

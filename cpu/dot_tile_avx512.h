@@ -235,10 +235,13 @@ GR_AVX512 void dot_tile_avx512(const std::byte* rows, std::int64_t row_bytes, in
     const std::int64_t n_chunks = activation_blocks(n_values);
     for (std::int64_t c = 0; c < n_chunks; ++c) {
         lay_out_avx512<Format>(rows, row_bytes, n_rows, c, n_values, chunk);
-        prefetch_next_chunk<Format>(rows, row_bytes, n_rows, c, n_chunks);
+        NextChunk<Format> next(rows, row_bytes, n_rows, c, n_chunks, n_whole / kMost + (n_left > 0 ? 1 : 0));
         for (int plane = 0; plane < n_planes(planes); ++plane) {
-            for (int j = 0; j < n_whole; j += kMost)
+            for (int j = 0; j < n_whole; j += kMost) {
+                next.fetch_part();
                 add_plane_avx512<Format, kMost>(chunk, x + j, c, plane, sums + j);
+            }
+            if (n_left > 0) next.fetch_part();
             if (n_left > 4)
                 add_plane_avx512<Format, kMost>(chunk, rest, c, plane, of_rest);
             else if (n_left > 2)

@@ -15,8 +15,8 @@ void for_each_tile_of(ThreadTeam& team, std::span<const ExpertTask> tasks, std::
     const std::int64_t tiles = tiles_of(n_rows);
     std::size_t most_calls = 0;
     for (const ExpertTask& task : tasks) most_calls = std::max(most_calls, task.calls.size());
-    for_each_tile(team, static_cast<std::int64_t>(tasks.size()) * tiles, static_cast<std::int64_t>(most_calls),
-                  [&](std::int64_t item, int thread) noexcept {
+    for_each_tile(team, static_cast<std::int64_t>(tasks.size()) * tiles,
+                  static_cast<std::int64_t>(most_calls), [&](std::int64_t item, int thread) noexcept {
                       const std::int64_t first = item % tiles * kTileRows;
                       body(static_cast<std::size_t>(item / tiles), first,
                            std::min<std::int64_t>(first + kTileRows, n_rows), thread);

@@ -64,12 +64,13 @@ void quantize_block_scalar(ActivationBlock& block, const float* x) noexcept {
 
 // Σ of the bytes of each half of v, 16 each, as two words.
 GR_AVX2_INLINE void store_byte_sums(std::int16_t* sums, __m256i v) noexcept {
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
-    const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    const __m256i octets = _mm256_hadd_epi32(quads, quads);
-    const __m256i all = _mm256_hadd_epi32(octets, octets);
-    sums[0] = static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_castsi256_si128(all)));
-    sums[1] = static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_extracti128_si256(all, 1)));
+    constexpr int kRaised = 128;  // to unsigned bytes, for the instruction that adds up eight of those
+    const __m256i raised = _mm256_xor_si256(v, _mm256_set1_epi8(-kRaised));
+    const __m256i octets = _mm256_sad_epu8(raised, _mm256_setzero_si256());
+    const __m256i all = _mm256_add_epi64(octets, _mm256_unpackhi_epi64(octets, octets));
+    sums[0] = static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_castsi256_si128(all)) - kGroup * kRaised);
+    sums[1] =
+        static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm256_extracti128_si256(all, 1)) - kGroup * kRaised);
 }
 
 GR_AVX2 void quantize_block_avx2(ActivationBlock& block, const float* x) noexcept {

@@ -25,15 +25,15 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
     return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
 }
 
-// Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. For few vectors, which wait for
-// memory, a thread gets neighbouring tiles, an even share of them in a few pieces: what one tile fetches
-// ahead is then its own, and pages are one thread's. For many, tiles are handed out one by one.
+// Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. A thread gets neighbouring ones,
+// an even share of them in a number of pieces: what one tile fetches ahead is then its own. The more pieces,
+// the less does a thread that is held up leave to wait for; the fewer, the less does a product of few
+// vectors, which is over in microseconds, wait for memory at their ends.
 template <class Body>
 void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kFewVectors = 4;
-    constexpr std::int64_t kPieces = 4;  // per thread: what a thread that is held up leaves to the others
-    const std::int64_t grain =
-        n_vectors > kFewVectors ? 1 : std::max<std::int64_t>(1, n_tiles / (kPieces * team.size()));
+    const std::int64_t pieces = (n_vectors > kFewVectors ? 64 : 4) * team.size();
+    const std::int64_t grain = std::max<std::int64_t>(1, n_tiles / pieces);
     team.parallel_for(n_tiles, grain, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
         for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);
     });

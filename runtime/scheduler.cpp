@@ -168,6 +168,7 @@ bool ExpertScheduler::compute_as_they_come(int layer, MatrixView results, ConstM
     std::array<cache::ExpertId, 32> arrived;
     std::size_t n_left = called_.size();
     while (n_left > 0) {
+        if (reads_layer_ahead && refused_.empty()) tier_->read_ahead(ordinal + 1);
         if (!ready_.empty()) {
             // While others wait for a slot, a few at a time, so that theirs are free soon.
             const std::size_t n = refused_.empty() ? ready_.size() : std::min(ready_.size(), kTasksAtOnce);
@@ -188,7 +189,6 @@ bool ExpertScheduler::compute_as_they_come(int layer, MatrixView results, ConstM
         if (ready_.empty() && n_left > 0 && cancelled != nullptr &&
             cancelled->load(std::memory_order_relaxed))
             return false;
-        if (reads_layer_ahead && refused_.empty()) tier_->read_ahead(ordinal + 1);
     }
     return true;
 }
