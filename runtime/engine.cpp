@@ -1,11 +1,14 @@
 #include "runtime/engine.h"
 
 #include "cpu/kernels.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "quant/base/error.h"
 #include "runtime/arch/registry.h"
 #include "runtime/available_memory.h"
+#include "runtime/evaluator.h"
 #include "runtime/memory_plan.h"
+#include "runtime/scheduler.h"
 
 #include <algorithm>
 #include <utility>
@@ -85,6 +88,16 @@ Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) 
         check_plan(plan.memory, plan.layout, left);
     } while (!session_bytes_left_.compare_exchange_weak(left, left - bytes));
     return {session_bytes_left_, bytes};
+}
+
+std::unique_ptr<Evaluator> Engine::make_evaluator(const SessionPlan& plan) const {
+    auto ops =
+        std::make_unique<cpu::Ops>(threads(), scratch_floats_needed(spec_, plan.context_tokens),
+                                   activation_blocks_needed(spec_, plan.batch_tokens, plan.activations));
+    auto experts =
+        std::make_unique<ExpertScheduler>(spec_, weights_, *ops, experts_.get(), plan.batch_tokens);
+    return std::make_unique<ForwardEvaluator<cpu::Ops, ExpertScheduler>>(spec_, weights_, plan,
+                                                                         std::move(ops), std::move(experts));
 }
 
 int Engine::n_threads() const noexcept { return threads_->size(); }

@@ -34,6 +34,8 @@ class ThreadTeam;
 
 namespace greenroom::runtime {
 
+class Evaluator;
+
 struct LoadOptions {
     ProgressFn progress;  // called while loading; may be empty
     // Memory that the process may use in all. 0: what is available, less a reserve.
@@ -101,6 +103,9 @@ class Engine {
     };
     // Error{out_of_memory} when there is not so much left.
     SessionMemoryShare reserve_for_session(const SessionPlan& plan) const;
+
+    // What a session of this plan evaluates with; it has reserved its share before. Error{out_of_memory}.
+    std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) const;
 
   private:
     Engine(quant::Gguf file, int n_threads);

@@ -12,7 +12,7 @@ namespace greenroom::runtime {
 
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations) {
-    const std::int64_t floats = Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
+    const std::int64_t floats = working_floats(spec, batch_tokens) +
                                 n_threads * scratch_floats_needed(spec, layout.context_tokens) +
                                 kLogitsRows * spec.n_vocab;
     MemoryPlan plan;
