@@ -151,6 +151,28 @@ GR_DEVICE T block_max(T value, T* shared, CallSite = {}) {
 // c + Σ of the products of the four signed bytes of a and b.
 GR_DEVICE int dot4(int a, int b, int c) { return __dp4a(a, b, c); }
 
+// Byte i of the result is byte (selector >> 4i & 7) of the eight of b:a. The nibbles of selector are below 8.
+GR_DEVICE std::uint32_t byte_perm(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+#ifdef GREENROOM_CUDA_EMULATION
+    const std::uint64_t eight = static_cast<std::uint64_t>(b) << 32 | a;
+    std::uint32_t result = 0;
+    for (unsigned i = 0; i < 4; ++i)
+        result |= static_cast<std::uint32_t>(eight >> (8 * (selector >> (4 * i) & 7)) & 0xff) << (8 * i);
+    return result;
+#else
+    return __byte_perm(a, b, selector);
+#endif
+}
+
+// a · b + c with two roundings, where a compiler would fuse them.
+GR_DEVICE float multiply_then_add(float a, float b, float c) {
+#ifdef GREENROOM_CUDA_EMULATION
+    return a * b + c;
+#else
+    return __fadd_rn(__fmul_rn(a, b), c);
+#endif
+}
+
 // e^x, within 2 ulp + 1.5·|x| · 2^-24 of the value (CUDA's __expf is 2^(x · log2 e) in the special-function
 // unit).
 GR_DEVICE float fast_exp(float x) { return __expf(x); }
@@ -192,6 +214,41 @@ GR_HD std::uint32_t load_u32_bytes(const void* from) {
     const auto* bytes = static_cast<const std::uint8_t*>(from);
     return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8 | static_cast<std::uint32_t>(bytes[2]) << 16 |
            static_cast<std::uint32_t>(bytes[3]) << 24;
+}
+
+// words = the 4 · n bytes at `from`, which is a multiple of `alignment`. A device reads words at multiples of
+// their size only: below 4 the aligned words that hold the run are read and shifted, so up to 3 bytes on
+// either side of it have to be readable.
+template <int alignment, int n>
+GR_DEVICE void load_words(const std::byte* from, std::uint32_t (&words)[n]) {
+#ifdef GREENROOM_CUDA_EMULATION
+    memcpy(words, from, sizeof words);
+#else
+    if constexpr (alignment % 16 == 0 && n % 4 == 0) {
+        GR_UNROLL
+        for (int i = 0; i < n; i += 4) {
+            const uint4 four = reinterpret_cast<const uint4*>(from)[i / 4];
+            words[i] = four.x;
+            words[i + 1] = four.y;
+            words[i + 2] = four.z;
+            words[i + 3] = four.w;
+        }
+    } else if constexpr (alignment % 4 == 0) {
+        GR_UNROLL
+        for (int i = 0; i < n; ++i) words[i] = reinterpret_cast<const std::uint32_t*>(from)[i];
+    } else {
+        const auto address = reinterpret_cast<std::uintptr_t>(from);
+        const auto* aligned = reinterpret_cast<const std::uint32_t*>(address & ~std::uintptr_t{3});
+        const auto shift = static_cast<unsigned>(address & 3) * 8;
+        std::uint32_t low = aligned[0];
+        GR_UNROLL
+        for (int i = 0; i < n; ++i) {
+            const std::uint32_t high = i + 1 < n || shift != 0 ? aligned[i + 1] : 0;
+            words[i] = __funnelshift_r(low, high, shift);
+            low = high;
+        }
+    }
+#endif
 }
 
 // 16 bytes from global to shared memory, both 16-byte aligned, past the registers where the device can (8.0
