@@ -180,6 +180,15 @@ GR_DEVICE float fast_exp(float x) { return __expf(x); }
 GR_DEVICE float sigmoid(float x) { return 1.0F / (1.0F + expf(-x)); }
 GR_DEVICE float silu(float x) { return x / (1.0F + expf(-x)); }
 
+// a · b, rounded by itself even where a sum follows: the compiler makes one rounding of both otherwise.
+GR_DEVICE float multiply_rounded(float a, float b) {
+#ifdef GREENROOM_CUDA_EMULATION
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+
 // The same bits as another type of the same size.
 template <class To, class From>
 GR_HD To bits_as(const From& from) {
@@ -305,8 +314,22 @@ GR_DEVICE void store_flag(std::uint32_t* flag, std::uint32_t value) {
 GR_DEVICE void wait_for_flag(const std::uint32_t* flag, std::uint32_t expected) {
     while (load_flag(flag) != expected) __nanosleep(200);
 }
+// Returns true when the flag has this value, or false when it has the other.
+GR_DEVICE bool wait_for_flag(const std::uint32_t* flag, std::uint32_t expected, std::uint32_t given_up) {
+    for (;;) {
+        const std::uint32_t value = load_flag(flag);
+        if (value == expected) return true;
+        if (value == given_up) return false;
+        __nanosleep(200);
+    }
+}
 
 // ---- Launching
+
+// The size of a grid or block. The device takes up to 65535 in y and z.
+inline dim3 grid_of(std::int64_t x, std::int64_t y = 1, std::int64_t z = 1) {
+    return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
+}
 
 // Throws Error{device}, which names the kernel and the sizes. In gpu/cuda_check.cpp.
 [[noreturn]] void launch_failed(int status, const char* name, unsigned (&grid)[3], unsigned (&block)[3],
