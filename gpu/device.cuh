@@ -146,6 +146,19 @@ GR_DEVICE T block_max(T value, T* shared, CallSite = {}) {
     return value;
 }
 
+// Sum over the threads before this one; `total` becomes that over all.
+template <class T>
+GR_DEVICE T block_sum_before(T value, T* shared, T& total, CallSite = {}) {
+    const T up_to_here = warp_running_sum(value);
+    if (lane_id() == kWarpSize - 1) shared[warp_id()] = up_to_here;
+    __syncthreads();
+    const T up_to_warp = warp_running_sum(lane_id() < n_warps() ? shared[lane_id()] : T{0});
+    total = shuffle(up_to_warp, kWarpSize - 1);
+    const T before_warp = shuffle(up_to_warp, warp_id() == 0 ? 0 : warp_id() - 1);
+    __syncthreads();
+    return (warp_id() == 0 ? T{0} : before_warp) + up_to_here - value;
+}
+
 // ---- Arithmetic
 
 // c + Σ of the products of the four signed bytes of a and b.
