@@ -2,12 +2,11 @@
 
 // Decoding of every weight type in a kernel, and the choice of a kernel by type on the host.
 //
-//     Format<Block>::read(block, u, unit)     32 values of a quantized type as integers and scales
-//     (block_unit.cuh) Values<T>::read(row, group, values)     16 values of a row of any type T as float32,
-//     bit for bit those
-//                                             of quant/decode. T: a block of quant/blocks.h, or F32, F16,
-//                                             BF16
-//     with_type(type, f)                      f(Tag<T>{}) for the T of a quant::Type
+//     Format<Block>::read(block, u, unit)      32 values of a quantized type as integers and scales
+//     read_values<T>(row, n, group, values)    16 values of a row of any type as float32, bit for bit those
+//                                              of quant/decode; T: a block of quant/blocks.h, F32, F16 or
+//                                              BF16
+//     with_type(type, f)                       on the host: f(Tag<T>{}) for the T of a quant::Type
 //
 // Matrices begin at multiples of 16 bytes, and as many bytes as fill the last word of 4 are readable after
 // them: GgufReader's tensors, slots and DeviceBuffers are so.
@@ -70,48 +69,28 @@ GR_DEVICE void unit_values(const Unit& unit, int h, float (&values)[kGroupValues
     }
 }
 
-// Values 16 · group … of a row; they are all in it.
+// Value i of a row of floats.
+GR_DEVICE float float_value(const F32* row, std::int64_t i) { return row[i].value; }
+GR_DEVICE float float_value(const F16* row, std::int64_t i) { return half_bits_to_float(row[i].bits); }
+GR_DEVICE float float_value(const BF16* row, std::int64_t i) { return bf16_bits_to_float(row[i].bits); }
+
+// Values 16 · group … of a row of n values of any type, as float32, zeros after the end: bit for bit those of
+// quant/decode.
 template <class T>
-struct Values {
-    static GR_DEVICE void read(const std::byte* row, std::int64_t group, float (&values)[kGroupValues]) {
+GR_DEVICE void read_values(const std::byte* row, std::int64_t n, std::int64_t group,
+                           float (&values)[kGroupValues]) {
+    if constexpr (kIsQuantized<T>) {
         Unit unit;
         read_unit<T>(row, group / 2, unit);
         unit_values<T>(unit, static_cast<int>(group % 2), values);
-    }
-};
-
-template <>
-struct Values<F32> {
-    static GR_DEVICE float value(const std::byte* row, std::int64_t i) {
-        return reinterpret_cast<const float*>(row)[i];
-    }
-    static GR_DEVICE void read(const std::byte* row, std::int64_t group, float (&values)[kGroupValues]) {
+    } else {
         GR_UNROLL
-        for (int j = 0; j < kGroupValues; ++j) values[j] = value(row, group * kGroupValues + j);
+        for (int j = 0; j < kGroupValues; ++j) {
+            const std::int64_t i = group * kGroupValues + j;
+            values[j] = i < n ? float_value(reinterpret_cast<const T*>(row), i) : 0.0F;
+        }
     }
-};
-
-template <>
-struct Values<F16> {
-    static GR_DEVICE float value(const std::byte* row, std::int64_t i) {
-        return half_bits_to_float(reinterpret_cast<const std::uint16_t*>(row)[i]);
-    }
-    static GR_DEVICE void read(const std::byte* row, std::int64_t group, float (&values)[kGroupValues]) {
-        GR_UNROLL
-        for (int j = 0; j < kGroupValues; ++j) values[j] = value(row, group * kGroupValues + j);
-    }
-};
-
-template <>
-struct Values<BF16> {
-    static GR_DEVICE float value(const std::byte* row, std::int64_t i) {
-        return bf16_bits_to_float(reinterpret_cast<const std::uint16_t*>(row)[i]);
-    }
-    static GR_DEVICE void read(const std::byte* row, std::int64_t group, float (&values)[kGroupValues]) {
-        GR_UNROLL
-        for (int j = 0; j < kGroupValues; ++j) values[j] = value(row, group * kGroupValues + j);
-    }
-};
+}
 
 // ---- On the host: from a quant::Type to a type
 
@@ -138,11 +117,20 @@ using IqTypes =
     TypeList<quant::BlockIQ1S, quant::BlockIQ1M, quant::BlockIQ2XXS, quant::BlockIQ2XS, quant::BlockIQ2S,
              quant::BlockIQ3XXS, quant::BlockIQ3S, quant::BlockIQ4NL, quant::BlockIQ4XS>;
 
-// f(Tag<T>{}) for the T of a type; false for one that is no weight.
+// f(Tag<T>{}) for the T of a type; false for one that is no weight, or none that is quantized.
+template <class F>
+bool with_quantized_type(quant::Type type, F&& f) {
+    return BasicTypes::visit(type, f) || KTypes::visit(type, f) || IqTypes::visit(type, f);
+}
 template <class F>
 bool with_type(quant::Type type, F&& f) {
-    return FloatTypes::visit(type, f) || BasicTypes::visit(type, f) || KTypes::visit(type, f) ||
-           IqTypes::visit(type, f);
+    return FloatTypes::visit(type, f) || with_quantized_type(type, f);
+}
+
+// What the address of a matrix is a multiple of, if it is to be read by kernels.
+inline std::int64_t matrix_alignment(quant::Type type) {
+    const int bytes = quant::type_info(type).block_bytes;
+    return bytes % 16 == 0 ? 16 : bytes % 4 == 0 ? 4 : bytes % 2 == 0 ? 2 : 1;
 }
 
 }  // namespace greenroom::gpu

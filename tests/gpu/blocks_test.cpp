@@ -40,7 +40,7 @@ TEST_P(Blocks, AreDecodedLikeTheReference) {
         const bool known = with_type(GetParam(), [&](auto tag) {
             for (std::int64_t group = 0; group < kRowValues / kGroupValues; ++group) {
                 float values[kGroupValues];
-                Values<typename decltype(tag)::Type>::read(row, group, values);
+                read_values<typename decltype(tag)::Type>(row, kRowValues, group, values);
                 for (std::int64_t j = 0; j < kGroupValues; ++j) {
                     const std::int64_t at = group * kGroupValues + j;
                     expect_same(values[j], expected[static_cast<std::size_t>(at)], at);
