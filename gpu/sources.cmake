@@ -1,0 +1,20 @@
+# The sources of the GPU layer, by name: gpu/CMakeLists.txt compiles them with nvcc, tests/gpu/CMakeLists.txt with the
+# host's compiler against the emulation.
+
+set(GREENROOM_GPU_SOURCES
+    cuda_check.cpp
+    device_cuda.cpp
+    launch_check.cpp
+    memory.cpp
+    stream.cpp)
+
+# A kernel file is a line here, and its test a line in tests/gpu/CMakeLists.txt.
+set(GREENROOM_GPU_KERNELS
+    kernels/attention.cu
+    kernels/calls.cu
+    kernels/deltanet.cu
+    kernels/elementwise.cu
+    kernels/kv_rows.cu
+    kernels/mla.cu
+    kernels/rope.cu
+    kernels/router.cu)
