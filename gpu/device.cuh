@@ -213,6 +213,14 @@ GR_HD To bits_as(const From& from) {
 
 GR_DEVICE float half_bits_to_float(std::uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 GR_DEVICE std::uint16_t float_to_half_bits(float value) { return __half_as_ushort(__float2half_rn(value)); }
+// Two halves in a word, a in its lower half.
+GR_DEVICE std::uint32_t pack_halves(float a, float b) {
+#ifdef GREENROOM_CUDA_EMULATION
+    return float_to_half_bits(a) | static_cast<std::uint32_t>(float_to_half_bits(b)) << 16;
+#else
+    return bits_as<std::uint32_t>(__floats2half2_rn(a, b));
+#endif
+}
 GR_HD float bf16_bits_to_float(std::uint16_t bits) {
     return bits_as<float>(static_cast<std::uint32_t>(bits) << 16);
 }
