@@ -4,6 +4,7 @@
 set(GREENROOM_GPU_SOURCES
     cuda_check.cpp
     device_cuda.cpp
+    kernels/matmul.cpp
     launch_check.cpp
     memory.cpp
     stream.cpp)
@@ -14,7 +15,15 @@ set(GREENROOM_GPU_KERNELS
     kernels/calls.cu
     kernels/deltanet.cu
     kernels/elementwise.cu
+    kernels/embed.cu
+    kernels/gemm.cu
+    kernels/half_rows.cu
     kernels/kv_rows.cu
+    kernels/matvec.cu
+    kernels/matvec_float.cu
+    kernels/matvec_integer.cu
+    kernels/matvec_transposed.cu
     kernels/mla.cu
+    kernels/quantize.cu
     kernels/rope.cu
     kernels/router.cu)

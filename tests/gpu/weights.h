@@ -76,4 +76,18 @@ inline ExpectedDot expected_dot(const double* w, const float* x, std::int64_t n,
 
 inline constexpr double kIntegerError = 1.0 / 65278;
 
+// What rounding both factors to half floats may cost (gpu/kernels/gemm.h): each is off by 2^-11 of itself,
+// or, where it is too small for that, a weight by 2^-25 and a value by 2^-39 of its row's largest. The tensor
+// cores' sums are no worse than float32 that truncates: 2^-22 of the magnitudes for each of n / 4 sums at
+// most, of which there is no need here to say how they cancel.
+inline double half_tolerance(const double* w, const float* x, std::int64_t n) {
+    double largest = 0;
+    for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(double{x[i]}));
+    double tolerance = 1e-30;
+    for (std::int64_t i = 0; i < n; ++i)
+        tolerance += std::fabs(w[i] * double{x[i]}) * (0x1.01p-10 + static_cast<double>(n) * 0x1p-24) +
+                     std::fabs(double{x[i]}) * 0x1p-25 + std::fabs(w[i]) * largest * 0x1p-39;
+    return tolerance;
+}
+
 }  // namespace greenroom::gpu::test
