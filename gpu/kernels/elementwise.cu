@@ -5,6 +5,7 @@
 #include "gpu/kernels/elementwise.h"
 
 #include "gpu/device.cuh"
+#include "gpu/kernels/glu.cuh"
 #include "gpu/launch_check.h"
 
 #include <algorithm>
@@ -13,10 +14,6 @@ namespace greenroom::gpu {
 namespace {
 
 constexpr int kThreads = 256;
-
-// Constants of gpt-oss, fixed by the architecture.
-constexpr float kSwigluLimit = 7.0F;
-constexpr float kSwigluSlope = 1.702F;
 
 __global__ void __launch_bounds__(kThreads)
     rms_norm_kernel(MatrixView out, ConstMatrixView x, const float* weight, float eps) {
@@ -51,19 +48,11 @@ __global__ void __launch_bounds__(kThreads)
 
 // What the others do with one value x at (row, column).
 
-struct JoinSilu {
+struct JoinGlu {
     ConstMatrixView up;
+    Glu kind;
     GR_DEVICE float operator()(float x, std::int64_t r, std::int64_t c) const {
-        return silu(x) * row_of(up, r)[c];
-    }
-};
-
-struct JoinClampedSwiglu {
-    ConstMatrixView up;
-    GR_DEVICE float operator()(float x, std::int64_t r, std::int64_t c) const {
-        const float gate = fminf(x, kSwigluLimit);
-        const float value = fminf(fmaxf(row_of(up, r)[c], -kSwigluLimit), kSwigluLimit);
-        return gate * sigmoid(kSwigluSlope * gate) * (value + 1.0F);
+        return join_glu(kind, x, row_of(up, r)[c]);
     }
 };
 
@@ -139,10 +128,7 @@ void layer_norm(Stream& stream, MatrixView out, ConstMatrixView x, const float* 
 
 void glu(Stream& stream, MatrixView gate, ConstMatrixView up, Glu kind) {
     GR_LAUNCH_CHECK(same_shape(gate, up));
-    if (kind == Glu::silu)
-        map("glu", stream, gate, gate, JoinSilu{up});
-    else
-        map("glu", stream, gate, gate, JoinClampedSwiglu{up});
+    map("glu", stream, gate, gate, JoinGlu{up, kind});
 }
 
 void add_bias(Stream& stream, MatrixView x, const float* bias) {
