@@ -17,7 +17,8 @@ void rotate_warp(Stream& stream, float* out, const float* in, Barrier barrier);
 // Rows of 16 bytes copied asynchronously, and read after or before they have been waited for.
 void stage_rows(Stream& stream, float* out, const float* in, Barrier barrier);
 
-// Half of the lanes wait at one barrier, half at another; or half have returned; or half of each warp shuffle.
+// Half of the lanes wait at one barrier, half at another; or half have returned; or half of each warp
+// shuffle.
 enum class Divergence { two_barriers, early_return, half_a_warp_shuffles, two_helpers };
 void diverge(Stream& stream, float* out, Divergence kind);
 
@@ -40,7 +41,7 @@ void multiply_tile(Stream& stream, float* c, const std::uint16_t* a, const std::
 
 // y[r] = Σ_k scale[r, k / 32] · Σ w[r, k] · x[k], with a block of 128 threads per row: dot products of bytes,
 // shuffles, shared memory and a barrier.
-void dot_rows(Stream& stream, float* y, const std::int8_t* w, const float* scales, const std::int8_t* x, int n_rows,
-              int n_cols);
+void dot_rows(Stream& stream, float* y, const std::int8_t* w, const float* scales, const std::int8_t* x,
+              int n_rows, int n_cols);
 
 }  // namespace greenroom::gpu

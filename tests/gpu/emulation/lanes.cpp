@@ -119,6 +119,7 @@ class ReadySet {
 // A block at work, and all that is reused for the next one.
 struct Block {
     const Launch* launch = nullptr;
+    const std::vector<SharedVariable>* shared_variables = nullptr;
     unsigned n_lanes = 0;
     unsigned n_unfinished = 0;
     Lane lanes[kMaxLanes];
@@ -278,7 +279,7 @@ void prepare_lanes(Block& block) {
 
 void run_block(Block& block) {
     prepare_lanes(block);
-    fill_shared_variables();
+    fill(*block.shared_variables);
     block.dynamic_memory = block.fibers.dynamic_memory(block.launch->shared_bytes);
     Lane& first = block.lanes[block.order[0]];
     block.running = &first;
@@ -358,6 +359,7 @@ std::string run_grid(const Launch& launch) {
     static thread_local const std::unique_ptr<Block> storage = std::make_unique<Block>();
     Block& block = *storage;
     block.launch = &launch;
+    block.shared_variables = &shared_variables_of(launch.kernel);
     block.n_lanes = launch.block.x * launch.block.y * launch.block.z;
     block.fault.clear();
     block.began = std::chrono::steady_clock::now();

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
@@ -21,13 +22,8 @@ namespace {
 // Variables inside of functions of greenroom::gpu, as the Itanium ABI mangles them.
 constexpr std::string_view kSharedPrefix = "_ZZN9greenroom3gpu";
 
-struct Variable {
-    std::size_t offset;  // in the program's thread-local storage
-    std::size_t bytes;
-};
-
 struct Symbols {
-    std::vector<Variable> shared;
+    std::vector<SharedVariable> shared;
     std::map<std::uintptr_t, std::string> functions;  // by address in the file
 };
 
@@ -50,7 +46,7 @@ Symbols read_symbols() {
             const auto symbol = at(section.sh_offset + i * sizeof(Elf64_Sym), Elf64_Sym{});
             const std::string_view name = file.data() + names.sh_offset + symbol.st_name;
             if (ELF64_ST_TYPE(symbol.st_info) == STT_TLS && name.starts_with(kSharedPrefix))
-                symbols.shared.push_back({symbol.st_value, symbol.st_size});
+                symbols.shared.push_back({std::string(name), symbol.st_value, symbol.st_size});
             if (ELF64_ST_TYPE(symbol.st_info) == STT_FUNC && symbol.st_value != 0)
                 symbols.functions.emplace(symbol.st_value, name);
         }
@@ -86,9 +82,26 @@ Program find_program() {
 
 }  // namespace
 
-void fill_shared_variables() {
+const std::vector<SharedVariable>& shared_variables_of(const void* kernel) {
+    static std::mutex mu;
+    static std::map<const void*, std::vector<SharedVariable>> found;  // never erased from
+    const std::lock_guard lock(mu);
+    const auto [place, is_new] = found.try_emplace(kernel);
+    if (!is_new) return place->second;
+    const auto function =
+        symbols().functions.find(reinterpret_cast<std::uintptr_t>(kernel) - find_program().base);
+    // _Z… is a function, _ZZ…Ename a variable in it.
+    const std::string own =
+        function == symbols().functions.end() ? "?" : "_Z" + function->second.substr(1) + "E";
+    for (const SharedVariable& variable : symbols().shared)
+        if (variable.name.starts_with(own) || variable.name.find("_kernel") == std::string::npos)
+            place->second.push_back(variable);
+    return place->second;
+}
+
+void fill(const std::vector<SharedVariable>& variables) {
     static thread_local const Program program = find_program();
-    for (const Variable& variable : symbols().shared)
+    for (const SharedVariable& variable : variables)
         std::memset(program.thread_storage + variable.offset, 0xff, variable.bytes);
 }
 
