@@ -18,6 +18,7 @@ set(GREENROOM_GPU_KERNELS
     kernels/embed.cu
     kernels/gemm.cu
     kernels/half_rows.cu
+    kernels/indexer.cu
     kernels/kv_rows.cu
     kernels/matvec.cu
     kernels/matvec_float.cu
@@ -26,4 +27,5 @@ set(GREENROOM_GPU_KERNELS
     kernels/mla.cu
     kernels/quantize.cu
     kernels/rope.cu
-    kernels/router.cu)
+    kernels/router.cu
+    kernels/top_candidates.cu)
