@@ -16,6 +16,10 @@ set(GREENROOM_GPU_KERNELS
     kernels/deltanet.cu
     kernels/elementwise.cu
     kernels/embed.cu
+    kernels/expert_ffn.cu
+    kernels/expert_rows_float.cu
+    kernels/expert_rows_integer.cu
+    kernels/expert_tiles.cu
     kernels/gemm.cu
     kernels/half_rows.cu
     kernels/indexer.cu

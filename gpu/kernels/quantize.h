@@ -50,4 +50,9 @@ inline std::int64_t activation_bytes(std::int64_t n_rows, std::int64_t n_values)
 void quantize_rows(Stream& stream, ActivationRows rows, ConstMatrixView x, std::int64_t n_heads,
                    std::int64_t n_values, std::int64_t head_stride);
 
+// Quantizes row calls[i] of x into the row of the same number, for i < first[*n_groups]: the hits of calls.h.
+// n_most: at least as many.
+void quantize_listed_rows(Stream& stream, ActivationRows rows, ConstMatrixView x, const std::int32_t* calls,
+                          const std::int32_t* first, const std::int32_t* n_groups, std::int64_t n_most);
+
 }  // namespace greenroom::gpu
