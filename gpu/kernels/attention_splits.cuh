@@ -63,16 +63,13 @@ GR_DEVICE void write_split(const Splits& splits, int split, std::int64_t query,
     }
 }
 
-// What a result is to be multiplied by: 1 / (sum + e^(sink − maximum)), with both against the larger of sink
-// and maximum. sink: or nullptr.
+// What a result is to be multiplied by: 1 / (sum + e^(sink − maximum)). A sink so far above all scores that
+// this overflows leaves nothing of them, which is right. sink: or nullptr.
 GR_DEVICE float normalizer(float maximum, float sum, const float* sink) {
-    if (sink == nullptr) return 1.0F / sum;
-    const float highest = fmaxf(maximum, *sink);
-    const float factor = fast_exp(maximum - highest);
-    return factor / (sum * factor + fast_exp(*sink - highest));
+    return 1.0F / (sink != nullptr ? sum + fast_exp(*sink - maximum) : sum);
 }
 
-// The same for the last step of a query that was not split.
+// Writes a thread's share of the result of a query that was not split.
 template <int kQueries, int kChunks>
 GR_DEVICE void write_result(float* out, int value_dim, const TileSums<kQueries, kChunks>& sums, int j,
                             const float* sink) {

@@ -165,9 +165,9 @@ GR_DEVICE Threshold find_threshold(const float* scores, int n, int top_k) {
             found = {prefix | static_cast<std::uint32_t>(bin) << shift, rest - before};
         }
         __syncthreads();
+        // Written again only behind the next pass's barriers.
         prefix = found.key;
         rest = found.n_equal;
-        __syncthreads();
     }
     return {prefix, rest};
 }

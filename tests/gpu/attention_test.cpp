@@ -146,7 +146,7 @@ TEST_P(GqaTest, ChunksAndTheirBorders) {
 
 TEST_P(GqaTest, SinksTakeTheirShare) {
     Setting setting;
-    setting.sinks = {-3.0F, 0.0F, 2.0F, 40.0F};  // the last is larger than every score
+    setting.sinks = {-3.0F, 0.0F, 2.0F, 300.0F};  // nothing is left beside the last
     expect_as_on_cpu(shape_of(4, 2, 20, 20), {0, 1}, setting);
     expect_as_on_cpu(shape_of(4, 2, 20, 20), {270, 2}, setting);
     expect_as_on_cpu(shape_of(4, 2, 20, 20), {0, 50}, setting);
