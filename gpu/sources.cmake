@@ -21,6 +21,7 @@ set(GREENROOM_GPU_KERNELS
     kernels/expert_rows_integer.cu
     kernels/expert_tiles.cu
     kernels/gemm.cu
+    kernels/gemm_transposed.cu
     kernels/half_rows.cu
     kernels/indexer.cu
     kernels/kv_rows.cu

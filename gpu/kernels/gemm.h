@@ -35,4 +35,9 @@ void gemm_heads(Stream& stream, MatrixView out, std::int64_t out_stride, const T
                 ConstMatrixView x, std::int64_t x_stride, Activations activations,
                 std::span<std::byte> scratch);
 
+// The same with each matrix transposed, in half floats (a type that takes_halves()):
+// out[t][h·out_stride + i] = Σ_r w[h][r][i] · x[t][h·x_stride + r].  w: n_heads matrices [n_in rows, n_out].
+void gemm_heads_transposed(Stream& stream, MatrixView out, std::int64_t out_stride, const TensorView& w,
+                           ConstMatrixView x, std::int64_t x_stride, std::span<std::byte> scratch);
+
 }  // namespace greenroom::gpu

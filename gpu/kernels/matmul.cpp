@@ -27,4 +27,13 @@ void matmul_heads(Stream& stream, MatrixView out, std::int64_t out_stride, const
                                                                 activations, scratch);
 }
 
+void matmul_heads_transposed(Stream& stream, MatrixView out, std::int64_t out_stride, const TensorView& w,
+                             ConstMatrixView x, std::int64_t x_stride, Activations activations,
+                             std::span<std::byte> scratch) {
+    if (x.n_rows <= kMaxMatvecVectors || !takes_halves(w.type, activations))
+        matvec_heads_transposed(stream, out, out_stride, w, x, x_stride);
+    else
+        gemm_heads_transposed(stream, out, out_stride, w, x, x_stride, scratch);
+}
+
 }  // namespace greenroom::gpu

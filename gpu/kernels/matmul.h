@@ -29,4 +29,10 @@ void matmul_heads(Stream& stream, MatrixView out, std::int64_t out_stride, const
                   ConstMatrixView x, std::int64_t x_stride, Activations activations,
                   std::span<std::byte> scratch);
 
+// Each matrix transposed: in float32 for few vectors, for Activations::f32 and for F32; else in half floats.
+// Scratch: matmul_scratch_bytes() with w's number of rows, n_in, not its row_values().
+void matmul_heads_transposed(Stream& stream, MatrixView out, std::int64_t out_stride, const TensorView& w,
+                             ConstMatrixView x, std::int64_t x_stride, Activations activations,
+                             std::span<std::byte> scratch);
+
 }  // namespace greenroom::gpu

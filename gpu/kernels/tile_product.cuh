@@ -90,9 +90,43 @@ GR_DEVICE void store_words(std::uint16_t* to, const std::uint32_t (&words)[16]) 
             uint4{words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]};
 }
 
+// Where a thread's weights of a step come from: values part … part + 31 of line `mine` of the 64 lines that
+// go into shared memory for step k. A line is a row of weights …
 template <class T>
-GR_DEVICE void tile_product(HalfTile, TileMemory& memory, const std::byte* row, const std::uint16_t* vector,
-                            std::int64_t n_values) {
+struct RowLines {
+    using A = MmaA;
+    const std::byte* row;  // the thread's
+    std::int64_t n_values;
+
+    GR_DEVICE void read(std::int64_t k, int /*mine*/, int part, std::uint32_t (&words)[16]) const {
+        read_halves<T>(row, n_values, k + part, words);
+    }
+    static GR_DEVICE void load(A& a, const TileMemory& memory, int row, int k) {
+        mma_load(a, &memory.halves.weights[row][k], HalfTile::kPitch);
+    }
+};
+// … or, of a matrix that is transposed, what 64 of its columns have in one row: one k of 64 results.
+template <class T>
+struct ColumnLines {
+    using A = MmaTransposedA;
+    const std::byte* matrix;
+    std::int64_t row_bytes;
+    std::int64_t n_rows;     // of the matrix: values of a vector
+    std::int64_t n_columns;  // results
+    std::int64_t first_column;
+
+    GR_DEVICE void read(std::int64_t k, int mine, int part, std::uint32_t (&words)[16]) const {
+        const std::byte* row = k + mine < n_rows ? matrix + (k + mine) * row_bytes : nullptr;
+        read_halves<T>(row, n_columns, first_column + part, words);
+    }
+    static GR_DEVICE void load(A& a, const TileMemory& memory, int row, int k) {
+        mma_load(a, &memory.halves.weights[k][row], HalfTile::kPitch);
+    }
+};
+
+template <class Lines>
+GR_DEVICE void half_tile_product(TileMemory& memory, const Lines& lines, const std::uint16_t* vector,
+                                 std::int64_t n_values) {
     const int mine = static_cast<int>(threadIdx.x) / 2;
     const int part = static_cast<int>(threadIdx.x) % 2 * kUnitValues;
     const int first_row = warp_id() / 2 * 32;
@@ -103,7 +137,7 @@ GR_DEVICE void tile_product(HalfTile, TileMemory& memory, const std::byte* row, 
     for (std::int64_t k = 0; k < n_values; k += HalfTile::kStep) {
         std::uint32_t weights[16];
         std::uint32_t values[16] = {};
-        read_halves<T>(row, n_values, k + part, weights);
+        lines.read(k, mine, part, weights);
         if (vector != nullptr) load_words<16>(reinterpret_cast<const std::byte*>(vector + k + part), values);
         __syncthreads();  // everybody is done with the step before
         store_words(&memory.halves.weights[mine][part], weights);
@@ -111,11 +145,11 @@ GR_DEVICE void tile_product(HalfTile, TileMemory& memory, const std::byte* row, 
         __syncthreads();
         GR_UNROLL
         for (int at = 0; at < HalfTile::kStep; at += kMmaSize) {
-            MmaA a[2];
+            typename Lines::A a[2];
             MmaB b[2];
             GR_UNROLL
             for (int i = 0; i < 2; ++i) {
-                mma_load(a[i], &memory.halves.weights[first_row + kMmaSize * i][at], HalfTile::kPitch);
+                Lines::load(a[i], memory, first_row + kMmaSize * i, at);
                 mma_load(b[i], &memory.halves.vectors[first_vector + kMmaSize * i][at], HalfTile::kPitch);
             }
             GR_UNROLL
@@ -129,6 +163,12 @@ GR_DEVICE void tile_product(HalfTile, TileMemory& memory, const std::byte* row, 
             &memory.results[first_vector + kMmaSize * (i % 2)][first_row + kMmaSize * (i / 2)],
             sums[i / 2][i % 2], TileMemory::kResultPitch);
     __syncthreads();
+}
+
+template <class T>
+GR_DEVICE void tile_product(HalfTile, TileMemory& memory, const std::byte* row, const std::uint16_t* vector,
+                            std::int64_t n_values) {
+    half_tile_product(memory, RowLines<T>{row, n_values}, vector, n_values);
 }
 
 // ---- FloatTile

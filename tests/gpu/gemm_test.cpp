@@ -100,6 +100,40 @@ TEST_P(Gemm, AMatrixPerHead) {
     }
 }
 
+// Against double, through matmul_heads_transposed(), which takes these tokens and types in half floats.
+TEST_P(Gemm, Transposed) {
+    for (const Type type : {Type::Q8_0, Type::Q4_K, Type::BF16})
+        for (const std::int64_t n_in : {5, 67}) {
+            constexpr std::int64_t kTokens = 9;
+            constexpr std::int64_t kHeads = 2;
+            const std::int64_t n_out = test::is_float(type) ? 75 : 256;
+            const DeviceTensor w(stream_, type, n_out, n_in, kHeads, 1);
+            const std::vector<float> x = test::random_floats(kTokens * kHeads * n_in, 2);
+            const DeviceArray<float> device_x(stream_, x);
+            const DeviceArray<float> out(stream_, static_cast<std::size_t>(kTokens * kHeads * n_out));
+            const DeviceArray<std::byte> scratch(
+                stream_, static_cast<std::size_t>(
+                             matmul_scratch_bytes(type, Activations::int16, kTokens, n_in, kHeads)));
+            matmul_heads_transposed(stream_, out.matrix(kTokens, kHeads * n_out), n_out, w.view,
+                                    device_x.matrix(kTokens, kHeads * n_in), n_in, Activations::int16,
+                                    {scratch.data(), scratch.size()});
+            const std::vector<float> result = out.download();
+            std::vector<double> column(static_cast<std::size_t>(n_in));
+            for (std::int64_t h = 0; h < kHeads; ++h)
+                for (std::int64_t i = 0; i < n_out; ++i) {
+                    for (std::int64_t r = 0; r < n_in; ++r)
+                        column[static_cast<std::size_t>(r)] = w.row(h * n_in + r)[i];
+                    for (std::int64_t t = 0; t < kTokens; ++t) {
+                        const float* vector = x.data() + (t * kHeads + h) * n_in;
+                        ASSERT_NEAR(result[static_cast<std::size_t>((t * kHeads + h) * n_out + i)],
+                                    test::expected_dot(column.data(), vector, n_in, 0).value,
+                                    test::half_tolerance(column.data(), vector, n_in))
+                            << quant::type_name(type) << ", token " << t << ", column " << i;
+                    }
+                }
+        }
+}
+
 // What does not fit into a half float: the vectors' scales take care of it.
 TEST_P(Gemm, LargeAndSmallActivations) {
     const DeviceTensor w(stream_, Type::Q8_0, 64, 4, 1, 3);
