@@ -118,6 +118,14 @@ Fiber& FiberStacks::take(Body body, void* data) {
 
 void FiberStacks::jump(Fiber* from, Fiber& to, bool forever) {
     running_ = &to;
+#if defined(__SANITIZE_ADDRESS__)
+    if (forever) {  // the frames on this stack will not return: they must not be found poisoned by whoever
+                    // uses it next
+        auto* const lowest = static_cast<std::byte*>(__builtin_frame_address(0)) - 1024;
+        __asan_unpoison_memory_region(lowest,
+                                      static_cast<std::size_t>(from->stack + from->stack_bytes - lowest));
+    }
+#endif
     begin_switch(from, to, forever);
     const transfer_t transfer = jump_fcontext(to.context, nullptr);
     end_switch(from, transfer);

@@ -160,6 +160,21 @@ TEST_F(Lanes, PointersToTheHostsMemoryAreRefused) {
                  [&] { stream_.synchronize(); });
 }
 
+TEST_F(Lanes, DynamicSharedMemoryEndsWhereTheLaunchSaid) {
+#if defined(__SANITIZE_ADDRESS__)
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    const DeviceArray<float> out(stream_, 32);
+    EXPECT_DEATH(
+        {
+            read_out_of_bounds(stream_, out.data());
+            stream_.synchronize();
+        },
+        "use-after-poison");
+#else
+    GTEST_SKIP() << "AddressSanitizer sees it";
+#endif
+}
+
 TEST_F(Lanes, BlocksOfAGridMeetInAtomics) {
     const auto in = counting(1000);
     EXPECT_EQ(n_right(in, {500500.0F},
