@@ -38,8 +38,8 @@ __global__ void __launch_bounds__(kThreads)
     int n_missed = 0;
     for (int begin = 0; begin < n_calls; begin += kThreads) {
         const int call = begin + me;
+        const int n = n_calls - begin < kThreads ? n_calls - begin : kThreads;
         __syncthreads();
-        piece[me] = -1;
         if (call < n_calls) {
             const std::int32_t expert = experts[call];
             const bool hit = slots[expert] != nullptr;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
         }
         __syncthreads();
         if (slot != nullptr)
-            for (int i = 0; i < kThreads; ++i) n_mine += piece[i] == me ? 1 : 0;
+            for (int i = 0; i < n; ++i) n_mine += piece[i] == me ? 1 : 0;
     }
     int n_hits = 0;
     int n_groups = 0;
@@ -72,12 +72,12 @@ __global__ void __launch_bounds__(kThreads)
         store_flag(host.ready, step->step);
     }
     for (int begin = 0; begin < n_calls; begin += kThreads) {
-        const int call = begin + me;
+        const int n = n_calls - begin < kThreads ? n_calls - begin : kThreads;
         __syncthreads();
-        piece[me] = call < n_calls ? experts[call] : -1;
+        if (me < n) piece[me] = experts[begin + me];
         __syncthreads();
         if (n_mine == 0) continue;
-        for (int i = 0; i < kThreads; ++i)
+        for (int i = 0; i < n; ++i)
             if (piece[i] == me) hits.calls[next++] = begin + i;
     }
 }

@@ -22,10 +22,10 @@ std::int64_t indexer_scratch_floats(std::int64_t n_tokens, std::int64_t max_posi
 
 // score[s] = Σ_h weights[t][h] · max(0, q[t][h] · keys[s]),  s <= step->first_position + t
 // visible[t]: the positions of the top_k highest scores, rising; of equal scores the earliest; -1 after the
-// last where fewer than top_k positions are there. q: [n_tokens, n_heads · head_dim]; weights: [n_tokens,
-// n_heads]; keys: rows of head_dim, those up to the last position filled; visible: [n_tokens, top_k]. step:
-// read when the kernels run; max_positions: at least step->first_position + n_tokens then. scratch:
-// indexer_scratch_floats().
+// last where fewer than top_k positions are there, so that a captured graph may list positions at all times.
+// q: [n_tokens, n_heads · head_dim]; weights: [n_tokens, n_heads]; keys: rows of head_dim, those up to the
+// last position filled; visible: [n_tokens, top_k]. step: read when the kernels run; max_positions: at least
+// step->first_position + n_tokens then. scratch: indexer_scratch_floats().
 void index_positions(Stream& stream, std::span<std::int32_t> visible, ConstMatrixView q,
                      ConstMatrixView weights, const KvRows& keys, const StepState* step,
                      std::int64_t max_positions, std::int64_t top_k, std::span<float> scratch);
