@@ -97,6 +97,9 @@ WarpValues<T> exchange_values(unsigned mask, T value, const char* what, Place pl
 // Lets others run: lanes, or threads of the host.
 void nap();
 
+// Orders what the lane did before it and after it, for all threads of the host.
+void fence();
+
 void* dynamic_shared_memory();
 
 // cp.async: the copy happens when its group is waited for, so that reading too early finds what was there

@@ -13,8 +13,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <fstream>
 #include <numeric>
 #include <string>
@@ -219,12 +219,12 @@ TEST_F(Lanes, AMatrixOf256RowsTakesMilliseconds) {
     const DeviceArray<float> y(stream_, n_rows);
     for (const LaneOrder order : kOrders) {
         emulation::set_lane_order(order);
-        const auto begin = std::chrono::steady_clock::now();
+        const std::clock_t begin = std::clock();
         dot_rows(stream_, y.data(), device_w.data(), scales.data(), device_x.data(), n_rows, n_cols);
         stream_.synchronize();
-        const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - begin;
-        RecordProperty("ms_" + std::to_string(static_cast<int>(order)), std::to_string(elapsed.count()));
-        EXPECT_LT(elapsed.count(), 2000) << "some 10 ms on an idle machine, some 50 with sanitizers";
+        const auto ms = 1000 * (std::clock() - begin) / CLOCKS_PER_SEC;  // of all threads, whatever else runs
+        RecordProperty("ms_" + std::to_string(static_cast<int>(order)), std::to_string(ms));
+        EXPECT_LT(ms, 2000) << "about 20; 50 under AddressSanitizer";
         const auto result = y.download();
         for (std::size_t r = 0; r < n_rows; ++r) {
             int sum = 0;

@@ -81,9 +81,9 @@ inline int __all_sync(unsigned mask, int predicate, greenroom::emulation::Place 
 }
 
 inline void __nanosleep(unsigned /*ns*/) { greenroom::emulation::nap(); }
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-inline void __threadfence_block() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-inline void __threadfence_system() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void __threadfence() { greenroom::emulation::fence(); }
+inline void __threadfence_block() { greenroom::emulation::fence(); }
+inline void __threadfence_system() { greenroom::emulation::fence(); }
 
 // ---- Atomics: other streams' kernels and the host may be at the same address.
 
