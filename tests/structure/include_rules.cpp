@@ -117,7 +117,7 @@ bool is_word_character(char c) { return std::isalnum(static_cast<unsigned char>(
 bool contains_word(std::string_view line, std::string_view word) {
     line = line.substr(0, line.find("//"));
     for (std::size_t at = line.find(word); at != std::string_view::npos; at = line.find(word, at + 1)) {
-        const bool begins = at == 0 || !is_word_character(line[at - 1]);
+        const bool begins = !is_word_character(word.front()) || at == 0 || !is_word_character(line[at - 1]);
         const std::size_t end = at + word.size();
         const bool ends = word != "asm" || end == line.size() || !is_word_character(line[end]);
         if (begins && ends) return true;
