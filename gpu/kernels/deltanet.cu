@@ -11,9 +11,9 @@
 // per call. The numbers of the next token are loaded while those of this one are worked on.
 //
 // Bytes: for one token the states, 4 bytes read and written per value (2 MB per layer of 32 heads of 128 ×
-// 128): bound by VRAM. A prompt is bound by the latency of two sums over a warp per token, some 200 cycles.
-// Tolerance: 1e-5 of the largest value against cpu/delta_net.cpp per call of a few tokens: other orders of
-// float32 sums (lengths are summed in double there), fused products.
+// 128): bound by VRAM. A prompt is bound by the latency of two sums over a warp per token, by count some 200
+// cycles. Tolerance: 1e-5 of the largest value against cpu/delta_net.cpp per call of a few tokens: other
+// orders of float32 sums (lengths are summed in double there), fused products.
 
 #include "gpu/kernels/deltanet.h"
 
