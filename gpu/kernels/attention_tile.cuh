@@ -11,9 +11,9 @@
 // chunk of 32 positions × 64 values is decoded into it at a time, used by all queries, and overwritten by the
 // next.
 //
-// Per chunk of keys a thread reads kQueries + 2 times 16 bytes of shared memory for 8·kQueries products, per
-// chunk of values kQueries + 4 times for 16·kQueries: 32 queries are bound by arithmetic, 8 by shared memory,
-// about as fast as the cached rows come from VRAM. (Counted, not measured.)
+// For four columns of keys a thread reads kQueries + 2 times 16 bytes of shared memory and forms 8·kQueries
+// products, for four positions of values kQueries + 4 times and 16·kQueries: 32 queries are bound by
+// arithmetic, 8 by shared memory, about as fast as the cached rows come from VRAM. (Counted, not measured.)
 
 #include "gpu/device.cuh"
 #include "gpu/kernels/kv_values.cuh"
