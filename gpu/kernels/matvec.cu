@@ -3,8 +3,8 @@
 // A block is four warps; a team of lanes (dot_rows.cuh) computes two rows for all vectors, so a warp has two
 // rows, or four or eight short ones. Grid: x the rows, y the heads. Each weight is read from memory once and
 // each vector by every team, from the L1 cache: with two rows per team 40 bytes for every 32 weights, where
-// those are 17 to 34. One vector is bound by memory: a full grid has some 10 KB per multiprocessor in flight.
-// Eight vectors take 16 instructions of four products for 4 weights and are bound by those.
+// those are 17 to 34. One vector is bound by memory, eight, which take 16
+// instructions of four products for 4 weights, by those: counted, not measured.
 //
 // Tolerance against float32 activations: Σ|w| · (the largest |x| of each 32) / 65278 from their rounding,
 // plus that of float32 sums; tests/gpu/matvec_test.cpp. In float32 only the latter.

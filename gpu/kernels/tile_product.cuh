@@ -11,9 +11,9 @@
 //
 //   HalfTile    steps of 64 values; weights and vectors as half floats, sums by the tensor cores: four warps,
 //               2 × 2 of them, each 32 × 32 results in four tiles of mma.cuh. Per step 4096 weights are
-//               decoded for 64³ products, so decoding is some 5 % of the work of a tensor core of Turing or
-//               Ampere. Rounding a weight costs it 2^-11 of itself (what exceeds 65504 becomes infinite; no
-//               weight does), a vector's value as half_rows.h says.
+//               decoded for 64³ products: counted in instructions (not measured) decoding is some 5 % of the
+//               time of a consumer's tensor cores. Rounding a weight costs it 2^-11 of itself (what exceeds
+//               65504 becomes infinite; no weight does), a vector's value as half_rows.h says.
 //   FloatTile   steps of 32 values; all in float32, decoded weights bit for bit those of quant/decode. A
 //   thread
 //               has 4 × 8 results and adds their products in the order of k.
