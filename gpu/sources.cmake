@@ -7,6 +7,7 @@ set(GREENROOM_GPU_SOURCES
     kernels/matmul.cpp
     launch_check.cpp
     memory.cpp
+    ops.cpp
     stream.cpp)
 
 # A kernel file is a line here, and its test a line in tests/gpu/CMakeLists.txt.
