@@ -76,4 +76,17 @@ void ResidentWeights::load(cache::SsdReader& reader, Weights& weights, const Pro
     for_each_resident(weights, move_to_arena, [](FloatArray&) {});
 }
 
+void ResidentWeights::unload(Weights& weights) {
+    const auto move_to_file = [this](TensorView& view) {
+        const std::int64_t offset = view.data - arena_->data();
+        const auto extent = std::ranges::find_if(extents_, [offset](const Extent& e) {
+            return offset >= e.offset && offset < e.offset + e.range.bytes;
+        });
+        GR_CHECK(extent != extents_.end());
+        view.data = extent->mapped + (offset - extent->offset);
+    };
+    for_each_resident(weights, move_to_file, [](FloatArray&) {});
+    arena_.reset();
+}
+
 }  // namespace greenroom::runtime

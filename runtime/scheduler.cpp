@@ -35,6 +35,8 @@ ExpertScheduler::ExpertScheduler(const ModelSpec& spec, const Weights& weights, 
     calls_.resize(static_cast<std::size_t>(n_calls));
     ends_.resize(n_experts);
     called_.reserve(n_experts);
+    token_experts_.reserve(static_cast<std::size_t>(extent.max_top_k));
+    token_factors_.reserve(static_cast<std::size_t>(extent.max_top_k));
     of_expert_.resize(n_experts);
     ready_.reserve(n_experts);
     refused_.reserve(n_experts);
@@ -112,13 +114,15 @@ void ExpertScheduler::expect(const RouterGuess& guess) {
     const std::size_t row = guess_row(guess.distance, ordinal);
     // Where all layers compete, what a later one is expected to call had better stay.
     if (tier_->policy().scope() == cache::Scope::global)
-        for (std::size_t i = 0; i < guess.experts.size(); i += top_k)
-            tier_->cache().on_prediction(
-                {.layer = ordinal, .step = first_step_, .experts = guess.experts.subspan(i, top_k)});
+        for (std::size_t i = 0; i < guess.experts.size(); i += top_k) {
+            take_token(guess.experts.subspan(i, top_k), {});
+            tier_->cache().on_prediction({.layer = ordinal, .step = first_step_, .experts = token_experts_});
+        }
     // The likeliest of all tokens first.
     for (std::size_t k = 0; k < top_k; ++k)
         for (std::size_t i = k; i < guess.experts.size(); i += top_k) {
             const std::int32_t expert = guess.experts[i];
+            if (expert == kNotHere) continue;
             guessed_at_[row + static_cast<std::size_t>(expert)] = first_step_;
             tier_->cache().prefetch({ordinal, expert});
         }
@@ -127,7 +131,7 @@ void ExpertScheduler::expect(const RouterGuess& guess) {
 bool ExpertScheduler::finish(MatrixView out, const std::atomic<bool>* cancelled) {
     const MoeFfnSpec& moe = layer_spec();
     if (!holds_) {
-        compute(ready_);
+        if (!ready_.empty()) compute(ready_);
     } else {
         try {
             if (!compute_as_they_come(cancelled)) {
@@ -141,9 +145,14 @@ bool ExpertScheduler::finish(MatrixView out, const std::atomic<bool>* cancelled)
         let_go();
         tier_->fill();
     }
+    if (called_.empty()) return true;
+    const MatrixView results = layer_results();
+    for (std::size_t call = 0; call < experts_.size(); ++call)
+        if (experts_[call] == kNotHere)
+            std::ranges::fill(results.row_span(static_cast<std::int64_t>(call)), 0.0F);
     // A weight multiplies either the expert's input or its output.
-    cpu::add_weighted(ops_.team(), out, layer_results(),
-                      moe.weighs_input ? std::span<const float>() : factors_, moe.router.top_k);
+    cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? std::span<const float>() : factors_,
+                      moe.router.top_k);
     return true;
 }
 
@@ -232,11 +241,23 @@ void ExpertScheduler::compute(std::span<const std::int32_t> ready) {
 void ExpertScheduler::tell_policy(int top_k) {
     const auto step = static_cast<std::size_t>(top_k);
     std::int64_t token = first_step_;
-    for (std::size_t i = 0; i < experts_.size(); i += step, ++token)
-        tier_->cache().on_request({.layer = ordinal_,
-                                   .step = token,
-                                   .experts = experts_.subspan(i, step),
-                                   .weights = factors_.subspan(i, step)});
+    for (std::size_t i = 0; i < experts_.size(); i += step, ++token) {
+        take_token(experts_.subspan(i, step), factors_.subspan(i, step));
+        if (token_experts_.empty()) continue;
+        tier_->cache().on_request(
+            {.layer = ordinal_, .step = token, .experts = token_experts_, .weights = token_factors_});
+    }
+}
+
+// What one token calls and nobody else computes, with factors where they are given.
+void ExpertScheduler::take_token(std::span<const std::int32_t> experts, std::span<const float> factors) {
+    token_experts_.clear();
+    token_factors_.clear();
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+        if (experts[i] == kNotHere) continue;
+        token_experts_.push_back(experts[i]);
+        if (!factors.empty()) token_factors_.push_back(factors[i]);
+    }
 }
 
 void ExpertScheduler::count_foreseen() {
@@ -261,12 +282,14 @@ std::size_t ExpertScheduler::guess_row(int distance, int ordinal) const noexcept
 // Counting sort of the calls by expert, and an entry for each expert that has any.
 void ExpertScheduler::group_calls(int n_experts) {
     std::fill_n(ends_.begin(), n_experts, 0);
-    for (const std::int32_t expert : experts_) ++ends_[static_cast<std::size_t>(expert)];
+    for (const std::int32_t expert : experts_)
+        if (expert != kNotHere) ++ends_[static_cast<std::size_t>(expert)];
     std::int32_t start = 0;
     for (int e = 0; e < n_experts; ++e) start += std::exchange(ends_[static_cast<std::size_t>(e)], start);
     for (std::size_t call = 0; call < experts_.size(); ++call)
-        calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(experts_[call])]++)] =
-            static_cast<std::int32_t>(call);
+        if (const std::int32_t expert = experts_[call]; expert != kNotHere)
+            calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(expert)]++)] =
+                static_cast<std::int32_t>(call);
 
     called_.clear();
     std::int32_t first = 0;

@@ -35,8 +35,9 @@ class ExpertScheduler {
     ExpertScheduler(const ModelSpec& spec, const Weights& weights, cpu::Ops& ops, RamTier* tier,
                     std::int64_t batch_tokens);
 
-    // x: [n_tokens, d_model]; experts: top_k of each token of the batch, for a layer that is MoE. All three
-    // are looked at until finish() returns.
+    // x: [n_tokens, d_model]; experts: top_k of each token of the batch, for a layer that is MoE; kNotHere:
+    // one that somebody else computes. All three are looked at until finish() returns.
+    static constexpr std::int32_t kNotHere = -1;
     void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                std::span<const float> factors);
 
@@ -65,6 +66,7 @@ class ExpertScheduler {
     bool wants_whole_layers(std::int64_t n_tokens) const noexcept;
     void group_calls(int n_experts);
     void tell_policy(int top_k);
+    void take_token(std::span<const std::int32_t> experts, std::span<const float> factors);
     void count_foreseen();
     void demand(std::int32_t place);
     void retry_refused();
@@ -94,6 +96,8 @@ class ExpertScheduler {
     std::vector<std::int32_t> calls_;  // call numbers, grouped by expert
     std::vector<std::int32_t> ends_;   // where each expert's group ends
     std::vector<Called> called_;
+    std::vector<std::int32_t> token_experts_;  // see take_token()
+    std::vector<float> token_factors_;
     std::vector<std::int32_t> of_expert_;  // its place in called_
     std::vector<std::int32_t> ready_;      // places in called_: in memory, not yet computed
     std::vector<std::int32_t> refused_;    // no slot was to be had yet
