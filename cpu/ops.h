@@ -13,14 +13,20 @@
 #include "cpu/parallel.h"
 #include "cpu/router.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
+#include <vector>
 
 namespace greenroom::cpu {
 
 class Ops {
   public:
     using Buffer = cpu::Buffer;
+    template <class Value>
+    using HostArray = std::vector<Value>;
 
     // The team must outlive the Ops. scratch_floats: per thread, see scratch_floats_needed().
     // activation_blocks: room for the quantized activations of the largest product (matmul.h, expert_ffn.h);
@@ -40,6 +46,19 @@ class Ops {
     const ActivationBuffer& activations() const noexcept { return activations_; }
 
     Buffer allocate(std::int64_t n_floats) { return Buffer(n_floats); }
+    template <class Value>
+    HostArray<Value> allocate_host(std::int64_t n) {
+        return HostArray<Value>(static_cast<std::size_t>(n));
+    }
+
+    void begin_batch(std::int64_t /*first_position*/, std::int64_t /*n_tokens*/) noexcept {}
+    void wait() noexcept {}
+    ConstMatrixView read_back(ConstMatrixView x) noexcept { return x; }
+
+    void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) noexcept {
+        std::memcpy(to, from, static_cast<std::size_t>(n));
+    }
+    void zero(std::span<float> x) noexcept { std::fill(x.begin(), x.end(), 0.0F); }
 
     void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
         cpu::embed(out, table, ids);

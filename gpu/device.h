@@ -20,6 +20,11 @@ struct DeviceInfo {
     std::uint64_t free_bytes = 0;  // at the time of the call; 0 when the device does not let us in
     int compute_major = 0;
     int compute_minor = 0;
+
+    // Kernels are compiled for Turing (7.5) and later.
+    bool supported() const noexcept {
+        return compute_major > 7 || (compute_major == 7 && compute_minor >= 5);
+    }
 };
 
 // In CUDA's order.
@@ -27,5 +32,10 @@ std::vector<DeviceInfo> list_devices();
 
 // "built without CUDA", "no NVIDIA driver found", "1 device", "2 devices", or what the driver objects to.
 std::string gpu_status();
+
+// Makes this device the one on which the calling thread makes buffers, streams and events; every thread
+// begins with device 0. Error{device} if there is none of this index, Error{unsupported} in a build without
+// CUDA.
+void use_device(int index);
 
 }  // namespace greenroom::gpu

@@ -1,5 +1,7 @@
 #include "gpu/device.h"
 
+#include "gpu/cuda_check.h"
+
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -74,5 +76,7 @@ std::string gpu_status() {
     }
     return fmt::format("CUDA refuses: {}", cudaGetErrorString(status));
 }
+
+void use_device(int index) { cuda_check(cudaSetDevice(index), "choosing GPU {}", index); }
 
 }  // namespace greenroom::gpu

@@ -8,7 +8,7 @@
 // own signs.
 //
 // The points were chosen by the authors of the format (llama.cpp, pull requests 4773, 4856, 5196, 5453, 5676
-// and 5721) and can't be derived; iq_tables.cpp holds them. They are constants of the format.
+// and 5721) and cannot be derived; iq_code_tables.h holds them. They are constants of the format.
 
 #include <array>
 #include <cstdint>

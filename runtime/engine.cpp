@@ -1,11 +1,14 @@
 #include "runtime/engine.h"
 
 #include "cpu/kernels.h"
+#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "quant/base/error.h"
 #include "runtime/arch/registry.h"
 #include "runtime/available_memory.h"
+#include "runtime/evaluator.h"
 #include "runtime/memory_plan.h"
+#include "runtime/scheduler.h"
 
 #include <algorithm>
 #include <utility>
@@ -15,6 +18,8 @@ namespace {
 
 // What the program takes after the memory has been shared out: stacks, queues, the text.
 constexpr std::int64_t kProgramGrowth = 12 << 20;
+
+double mib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 }  // namespace
 
@@ -44,7 +49,8 @@ Engine::Engine(quant::Gguf file, int n_threads)
 }
 
 Engine::~Engine() {
-    // Before the memory that it writes to.
+    // It reads what experts_ holds. The reader before the memory that it writes to.
+    gpu_.reset();
     reader_.reset();
 }
 
@@ -55,10 +61,12 @@ void Engine::load_weights(const LoadOptions& options) {
     resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
     layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
 
+    const bool on_gpu = options.gpu.use == GpuOptions::Use::on;
     MemoryNeeds needs;
     needs.program = resident_set_bytes() + kProgramGrowth;
-    needs.resident = resident_->bytes();
-    needs.sessions = options.n_sessions * session.memory.total();
+    // On their way to a GPU they are gone before the experts come.
+    needs.resident = on_gpu ? 0 : resident_->bytes();
+    needs.sessions = options.n_sessions * (on_gpu ? session.memory.beside_gpu_bytes : session.memory.total());
     if (layouts_->n_layers() > 0) {
         const cache::SlotPlanOptions plan = layouts_->plan_options(options.experts.scope, 0);
         needs.program += cache::policy_bytes(options.experts.policy, {.n_layers = layouts_->n_layers(),
@@ -76,15 +84,39 @@ void Engine::load_weights(const LoadOptions& options) {
     resident_->load(*reader_, weights_, options.progress);
     if (layouts_->n_layers() > 0)
         experts_ = std::make_unique<RamTier>(*layouts_, weights_, *reader_, options.experts, budget_.experts);
+    if (on_gpu) {
+        gpu_ = GpuLane::open({file_.path(), spec_, weights_, experts_.get(), *threads_}, options.gpu, session,
+                             options.n_sessions);
+        resident_->unload(weights_);
+    }
 }
 
 Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) const {
-    const std::int64_t bytes = plan.memory.total();
+    // What lies in the GPU's memory is looked at when it is taken.
+    const std::int64_t bytes = gpu_ != nullptr ? plan.memory.beside_gpu_bytes : plan.memory.total();
     std::int64_t left = session_bytes_left_;
     do {
-        check_plan(plan.memory, plan.layout, left);
+        if (gpu_ == nullptr)
+            check_plan(plan.memory, plan.layout, left);
+        else if (bytes > left)
+            fail(ErrorKind::out_of_memory,
+                 "a session needs {:.1f} MiB of memory beside the GPU; {:.1f} MiB are left. Use a smaller "
+                 "batch (-b)",
+                 mib(bytes), mib(left));
     } while (!session_bytes_left_.compare_exchange_weak(left, left - bytes));
     return {session_bytes_left_, bytes};
+}
+
+std::unique_ptr<Evaluator> Engine::make_evaluator(const SessionPlan& plan) const {
+    if (gpu_ != nullptr) return gpu_->make_evaluator(plan);
+    auto ops =
+        std::make_unique<cpu::Ops>(threads(), scratch_floats_needed(spec_, plan.context_tokens),
+                                   activation_blocks_needed(spec_, plan.batch_tokens, plan.activations),
+                                   product_planes(plan.activations));
+    auto experts =
+        std::make_unique<ExpertScheduler>(spec_, weights_, *ops, experts_.get(), plan.batch_tokens);
+    return std::make_unique<ForwardEvaluator<cpu::Ops, ExpertScheduler>>(spec_, weights_, plan,
+                                                                         std::move(ops), std::move(experts));
 }
 
 int Engine::n_threads() const noexcept { return threads_->size(); }

@@ -13,6 +13,7 @@
 #include "cache/ssd_reader.h"
 #include "quant/base/log.h"
 #include "quant/gguf.h"
+#include "runtime/gpu_lane.h"
 #include "runtime/memory_budget.h"
 #include "runtime/model_spec.h"
 #include "runtime/ram_tier.h"
@@ -42,6 +43,7 @@ struct LoadOptions {
     std::int64_t max_expert_bytes = 0;
     ExpertOptions experts;
     cache::ReaderOptions reader;  // how the files are read
+    GpuOptions gpu;
     // Memory is kept free for that many sessions of this kind.
     SessionOptions session;
     int n_sessions = 1;
@@ -82,6 +84,9 @@ class Engine {
     RamTier* experts() const noexcept { return experts_.get(); }
     std::mutex& evaluation_mutex() const noexcept { return evaluation_mutex_; }
 
+    // nullptr: everything is done by the CPU.
+    const GpuLane* gpu() const noexcept { return gpu_.get(); }
+
     const cache::SsdReader& reader() const noexcept { return *reader_; }
     const MemoryBudget& memory_budget() const noexcept { return budget_; }
     std::int64_t resident_weights_bytes() const noexcept { return resident_->bytes(); }
@@ -102,6 +107,10 @@ class Engine {
     // Error{out_of_memory} when there is not so much left.
     SessionMemoryShare reserve_for_session(const SessionPlan& plan) const;
 
+    // What a session of this plan evaluates with, on the GPU where there is one to be used; the session has
+    // reserved its share before. Error{out_of_memory}.
+    std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) const;
+
   private:
     Engine(quant::Gguf file, int n_threads);
 
@@ -118,6 +127,7 @@ class Engine {
     std::unique_ptr<ExpertLayouts> layouts_;
     std::unique_ptr<cache::SsdReader> reader_;
     std::unique_ptr<RamTier> experts_;
+    std::unique_ptr<GpuLane> gpu_;
 };
 
 }  // namespace greenroom::runtime

@@ -1,6 +1,7 @@
 #include "runtime/forward.h"
 
-#include <cmath>
+#include <algorithm>
+#include <variant>
 
 namespace greenroom::runtime {
 namespace {
@@ -50,11 +51,6 @@ ForwardWidths forward_widths(const ModelSpec& spec) noexcept {
     for (const LayerSpec& layer : spec.layers)
         std::visit([&w](const auto& attention) { add_widths(w, attention); }, layer.attention);
     return w;
-}
-
-float query_temperature(const GqaSpec& gqa, std::int64_t position) noexcept {
-    const float periods = std::floor(static_cast<float>(position + 1) / gqa.temperature_floor);
-    return std::log(periods + 1.0F) * gqa.temperature + 1.0F;
 }
 
 }  // namespace greenroom::runtime

@@ -1,16 +1,20 @@
 #pragma once
 
-// Forward: the passage of a batch of tokens through a model, written once against the Ops concept and driven
-// by the ModelSpec. Resident operations go to the Ops, routed experts to the ExpertScheduler.
+// Forward: the passage of a batch of tokens through a model, written once against the concepts Ops and
+// Experts and driven by the ModelSpec. Resident operations go to the Ops, routed experts to the Experts.
 //
-// One per session, on the thread that evaluates; spec, weights, ops and experts must outlive it. Activations
-// are reserved by the constructor (working_floats says how many); run() and head() allocate nothing.
+// Operations may only be enqueued. Forward waits for them where an observer is to see something, and nowhere
+// else: Experts that look at what the router chose wait themselves.
+//
+// One per session, on the thread that evaluates; spec, weights, ops and experts must outlive it. weights:
+// where the Ops work. Activations are reserved by the constructor (working_floats() says how many); run() and
+// head() allocate nothing.
 
 #include "quant/base/error.h"
+#include "runtime/experts_concept.h"
 #include "runtime/model_spec.h"
 #include "runtime/observer.h"
 #include "runtime/ops_concept.h"
-#include "runtime/scheduler.h"
 #include "runtime/sequence_memory.h"
 #include "runtime/weights.h"
 
@@ -18,7 +22,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
-#include <vector>
+#include <variant>
 
 namespace greenroom::runtime {
 
@@ -32,7 +36,7 @@ struct ForwardWidths {
     std::int64_t index_query = 0;    // indexer: queries of all heads
     std::int64_t index_key = 0;      // indexer: key
     std::int64_t index_weights = 0;  // indexer: a weight per head; DeltaNet: gate logits
-    std::int64_t visible = 0;        // indexer: positions (not floats)
+    std::int64_t visible = 0;        // indexer: positions, each in the place of a float
     std::int64_t latent_query = 0;   // MLA: n_heads · (latent + rope)
     std::int64_t latent_result = 0;  // MLA: n_heads · latent
     std::int64_t value = 0;          // n_heads · value
@@ -49,14 +53,15 @@ struct ForwardWidths {
 
 ForwardWidths forward_widths(const ModelSpec& spec) noexcept;
 
-// What the query at this position is multiplied by (see GqaSpec::temperature).
-float query_temperature(const GqaSpec& gqa, std::int64_t position) noexcept;
+// What a Forward reserves.
+inline std::int64_t working_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
+    return batch_tokens * forward_widths(spec).total();
+}
 
-template <Ops T>
+template <Ops T, Experts E>
 class Forward {
   public:
-    Forward(const ModelSpec& spec, const Weights& weights, T& ops, ExpertScheduler& experts,
-            std::int64_t batch_tokens)
+    Forward(const ModelSpec& spec, const Weights& weights, T& ops, E& experts, std::int64_t batch_tokens)
         : spec_(spec), weights_(weights), ops_(ops), experts_(experts), batch_tokens_(batch_tokens) {
         const ForwardWidths w = forward_widths(spec);
         hidden_ = ops.allocate(batch_tokens * w.model);
@@ -69,7 +74,7 @@ class Forward {
         index_query_ = ops.allocate(batch_tokens * w.index_query);
         index_key_ = ops.allocate(batch_tokens * w.index_key);
         index_weights_ = ops.allocate(batch_tokens * w.index_weights);
-        visible_.resize(static_cast<std::size_t>(batch_tokens * w.visible));
+        visible_ = ops.allocate(batch_tokens * w.visible);
         latent_query_ = ops.allocate(batch_tokens * w.latent_query);
         latent_result_ = ops.allocate(batch_tokens * w.latent_result);
         value_ = ops.allocate(batch_tokens * w.value);
@@ -77,42 +82,46 @@ class Forward {
         gate_ = ops.allocate(batch_tokens * w.dense_d_ff);
         up_ = ops.allocate(batch_tokens * w.dense_d_ff);
         router_logits_ = ops.allocate(batch_tokens * w.experts);
-        const auto n_calls = static_cast<std::size_t>(batch_tokens * extent_of(spec).max_top_k);
-        expert_ids_.resize(n_calls);
-        expert_factors_.resize(n_calls);
-        guessed_ids_.resize(n_calls);
-        guessed_factors_.resize(n_calls);
-        positions_.resize(static_cast<std::size_t>(batch_tokens));
-        temperatures_.resize(static_cast<std::size_t>(batch_tokens));
-    }
-
-    static std::int64_t working_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
-        return batch_tokens * forward_widths(spec).total();
+        const std::int64_t n_calls = batch_tokens * extent_of(spec).max_top_k;
+        tokens_ = allocate_host<std::int32_t>(batch_tokens);
+        positions_ = allocate_host<std::int32_t>(batch_tokens);
+        temperatures_ = allocate_host<float>(batch_tokens);
+        expert_ids_ = allocate_host<std::int32_t>(n_calls);
+        expert_factors_ = allocate_host<float>(n_calls);
+        guessed_ids_ = allocate_host<std::int32_t>(n_calls);
+        guessed_factors_ = allocate_host<float>(n_calls);
+        frequencies_ = allocate_host<float>(static_cast<std::int64_t>(spec.rope.frequencies.size()));
+        std::copy(spec.rope.frequencies.begin(), spec.rope.frequencies.end(), frequencies_.data());
     }
 
     // Takes the tokens, at most batch_tokens, through all layers, following those in memory, and commits them
     // there. Returns false, having committed nothing, when `cancelled` (may be nullptr) was found set between
     // two layers or while an expert was waited for. Error: an expert that cannot be read; nothing is
-    // committed.
+    // committed. Operations that fail only later end the next call that waits.
     bool run(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) {
         GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
         n_tokens_ = static_cast<std::int64_t>(tokens.size());
         const std::int64_t first_position = memory.n_tokens();
+        ops_.begin_batch(first_position, n_tokens_);
         memory.begin(n_tokens_);
-        for (std::size_t t = 0; t < tokens.size(); ++t)
-            positions_[t] = static_cast<std::int32_t>(first_position) + static_cast<std::int32_t>(t);
-        ops_.rope_angles(view(angles_, spec_.rope.n_dims), std::span(positions_).first(tokens.size()),
-                         spec_.rope.frequencies, spec_.rope.magnitude);
+        for (std::int64_t t = 0; t < n_tokens_; ++t) {
+            tokens_.data()[t] = tokens[static_cast<std::size_t>(t)];
+            positions_.data()[t] = static_cast<std::int32_t>(first_position + t);
+            temperatures_.data()[t] = spec_.temperature.at(first_position + t);
+        }
+        const std::span<const float> frequencies{frequencies_.data(), spec_.rope.frequencies.size()};
+        ops_.rope_angles(view(angles_, spec_.rope.n_dims), first(positions_, n_tokens_), frequencies,
+                         spec_.rope.magnitude);
 
         const MatrixView hidden = view(hidden_, spec_.d_model);
-        ops_.embed(hidden, weights_.token_embedding, tokens);
-        if (observer != nullptr) observer->on_hidden(-1, first_position, hidden);
+        ops_.embed(hidden, weights_.token_embedding, first(tokens_, n_tokens_));
+        show(observer, -1, first_position, hidden);
         if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
         for (int i = 0; i < spec_.n_layers(); ++i) {
             if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
             if (!run_layer(i, hidden, first_position, memory.layer(i), observer, cancelled)) return false;
-            if (observer != nullptr) observer->on_hidden(i, first_position, hidden);
+            show(observer, i, first_position, hidden);
         }
         memory.commit(n_tokens_);
         return true;
@@ -129,6 +138,22 @@ class Forward {
 
   private:
     using Buffer = typename T::Buffer;
+    template <class Value>
+    using HostArray = typename T::template HostArray<Value>;
+
+    template <class Value>
+    HostArray<Value> allocate_host(std::int64_t n) {
+        return ops_.template allocate_host<Value>(n);
+    }
+
+    template <class Value>
+    static std::span<Value> first(HostArray<Value>& array, std::int64_t n) noexcept {
+        return {array.data(), static_cast<std::size_t>(n)};
+    }
+
+    void show(ForwardObserver* observer, int layer, std::int64_t first_position, ConstMatrixView hidden) {
+        if (observer != nullptr) observer->on_hidden(layer, first_position, ops_.read_back(hidden));
+    }
 
     // This batch's rows of a buffer, n_cols wide.
     MatrixView view(const Buffer& buffer, std::int64_t n_cols) const noexcept {
@@ -228,8 +253,8 @@ class Forward {
         ops_.rope(query, indexer.head_dim, query, indexer.head_dim, indexer.n_heads, angles,
                   RopePairing::halves);
         ops_.matmul(weights, w.head_weights, normed);
-        const std::span<std::int32_t> visible =
-            std::span(visible_).first(static_cast<std::size_t>(n_tokens_ * indexer.top_k));
+        const std::span visible(reinterpret_cast<std::int32_t*>(visible_.data()),
+                                static_cast<std::size_t>(n_tokens_ * indexer.top_k));
         ops_.index_positions(visible, query, weights, memory.index_keys, first_position, indexer.top_k);
         return visible;
     }
@@ -277,11 +302,7 @@ class Forward {
             norm_heads(query, shape.head_dim, {});
             norm_heads(key, shape.head_dim, {});
         }
-        if (gqa.temperature != 0.0F) {
-            for (std::int64_t t = 0; t < n_tokens_; ++t)
-                temperatures_[static_cast<std::size_t>(t)] = query_temperature(gqa, first_position + t);
-            ops_.scale_rows(query, std::span(temperatures_).first(static_cast<std::size_t>(n_tokens_)));
-        }
+        if (gqa.has_temperature) ops_.scale_rows(query, first(temperatures_, n_tokens_));
         ops_.store_rows(memory.keys, first_position, key);
         ops_.store_rows(memory.values, first_position, value);
 
@@ -378,14 +399,15 @@ class Forward {
     bool add_experts(int i, MatrixView hidden, ConstMatrixView normed, const MoeFfnSpec& moe,
                      const MoeFfnWeights& w, std::int64_t first_position, ForwardObserver* observer,
                      const std::atomic<bool>* cancelled) {
-        const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe.router.top_k);
-        const std::span<std::int32_t> ids = std::span(expert_ids_).first(n_calls);
-        const std::span<float> factors = std::span(expert_factors_).first(n_calls);
+        const std::int64_t top_k = moe.router.top_k;
+        const std::span<std::int32_t> ids = first(expert_ids_, n_tokens_ * top_k);
+        const std::span<float> factors = first(expert_factors_, n_tokens_ * top_k);
         const MatrixView logits = route(moe, w, normed, ids, factors);
-        if (observer != nullptr) observer->on_router({i, first_position, moe.router, ids, factors, logits});
+        if (observer != nullptr)
+            observer->on_router({i, first_position, moe.router, ids, factors, ops_.read_back(logits)});
         if (spec_.residual_scale != 1.0F)
-            for (float& factor : factors) factor *= spec_.residual_scale;
-        experts_.begin(i, ids, factors);
+            ops_.scale(MatrixView{factors.data(), n_tokens_, top_k, top_k}, spec_.residual_scale);
+        experts_.begin(i, normed, ids, factors);
         if (w.shared) {
             run_dense(normed, *w.shared);
             if (w.shared_gate) {
@@ -396,7 +418,7 @@ class Forward {
             add_block_output(hidden);
         }
         guess(i, hidden, first_position, observer);
-        return experts_.finish(i, hidden, normed, cancelled);
+        return experts_.finish(hidden, cancelled);
     }
 
     // The choice of a layer's router; returns its logits.
@@ -423,14 +445,16 @@ class Forward {
             const auto* moe = std::get_if<MoeFfnSpec>(&layer.ffn);
             if (moe == nullptr) continue;
             const LayerWeights& w = weights_.layers[static_cast<std::size_t>(next)];
-            const auto n_calls = static_cast<std::size_t>(n_tokens_ * moe->router.top_k);
-            const std::span<std::int32_t> ids = std::span(guessed_ids_).first(n_calls);
+            const std::int64_t n_calls = n_tokens_ * moe->router.top_k;
+            const std::span<std::int32_t> ids = first(guessed_ids_, n_calls);
             ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
-            route(*moe, std::get<MoeFfnWeights>(w.ffn), normed, ids,
-                  std::span(guessed_factors_).first(n_calls));
+            route(*moe, std::get<MoeFfnWeights>(w.ffn), normed, ids, first(guessed_factors_, n_calls));
             const RouterGuess made{next, distance, first_position, moe->router, ids};
             if (distance <= n_wanted) experts_.expect(made);
-            if (distance <= n_observed) observer->on_guess(made);
+            if (distance <= n_observed) {
+                ops_.wait();
+                observer->on_guess(made);
+            }
             ++distance;
         }
     }
@@ -438,20 +462,18 @@ class Forward {
     const ModelSpec& spec_;
     const Weights& weights_;
     T& ops_;
-    ExpertScheduler& experts_;
+    E& experts_;
     std::int64_t batch_tokens_;
     std::int64_t n_tokens_ = 0;  // of the batch in hand
     Buffer hidden_, normed_, block_out_;
     Buffer query_rank_, query_, gated_query_, kv_row_, latent_query_, latent_result_, value_, angles_;
-    Buffer index_query_, index_key_, index_weights_;
+    Buffer index_query_, index_key_, index_weights_, visible_;
     Buffer gate_, up_, router_logits_;
-    std::vector<std::int32_t> expert_ids_;
-    std::vector<float> expert_factors_;
-    std::vector<std::int32_t> guessed_ids_;
-    std::vector<float> guessed_factors_;  // not used
-    std::vector<std::int32_t> positions_;
-    std::vector<std::int32_t> visible_;
-    std::vector<float> temperatures_;
+    HostArray<std::int32_t> tokens_, positions_;
+    HostArray<float> temperatures_, frequencies_;
+    HostArray<std::int32_t> expert_ids_, guessed_ids_;
+    HostArray<float> expert_factors_;
+    HostArray<float> guessed_factors_;  // not used
 };
 
 }  // namespace greenroom::runtime

@@ -12,17 +12,26 @@ namespace greenroom::runtime {
 
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations) {
-    const std::int64_t floats = Forward<cpu::Ops>::working_floats(spec, batch_tokens) +
-                                n_threads * scratch_floats_needed(spec, layout.context_tokens) +
-                                kLogitsRows * spec.n_vocab;
+    constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t resident_floats = working_floats(spec, batch_tokens) + kLogitsRows * spec.n_vocab;
+    const std::int64_t cpu_bytes = n_threads * scratch_floats_needed(spec, layout.context_tokens) * kFloat +
+                                   ExpertScheduler::working_bytes(spec, batch_tokens) +
+                                   activation_blocks_needed(spec, batch_tokens, activations) *
+                                       static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
+    // Experts and factors of each call, chosen, guessed and told; the tokens' inputs and sums.
+    const std::int64_t shared_floats = 7 * batch_tokens * extent_of(spec).max_top_k +
+                                       2 * batch_tokens * spec.d_model + read_back_floats(spec, batch_tokens);
     MemoryPlan plan;
     plan.kv_cache_bytes = layout.bytes();
     plan.checkpoint_bytes = n_checkpoints * layout.checkpoint_bytes();
-    plan.working_bytes = floats * static_cast<std::int64_t>(sizeof(float)) +
-                         ExpertScheduler::working_bytes(spec, batch_tokens) +
-                         activation_blocks_needed(spec, batch_tokens, activations) *
-                             static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
+    plan.working_bytes = resident_floats * kFloat + cpu_bytes;
+    plan.beside_gpu_bytes = shared_floats * kFloat + cpu_bytes;
     return plan;
+}
+
+std::int64_t read_back_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
+    return std::max({kLogitsRows * spec.n_vocab, batch_tokens * spec.d_model,
+                     batch_tokens * extent_of(spec).max_experts});
 }
 
 std::int64_t scratch_floats_needed(const ModelSpec& spec, std::int64_t context_tokens) noexcept {

@@ -17,12 +17,18 @@ struct MemoryPlan {
     std::int64_t kv_cache_bytes = 0;    // rows, rings and states
     std::int64_t checkpoint_bytes = 0;  // to go back to, see SequenceMemory
     std::int64_t working_bytes = 0;     // activations, scratch, logits
+    // Where a GPU has all these in its memory: what the session takes of RAM, for the experts that the CPU
+    // computes and for what host and GPU share.
+    std::int64_t beside_gpu_bytes = 0;
 
     std::int64_t total() const noexcept { return kv_cache_bytes + checkpoint_bytes + working_bytes; }
 };
 
 // Rows of logits that are worked out at a time.
 inline constexpr std::int64_t kLogitsRows = 32;
+
+// Floats of the largest matrix that is handed from a GPU to the host: logits, or what an observer sees.
+std::int64_t read_back_floats(const ModelSpec& spec, std::int64_t batch_tokens) noexcept;
 
 MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_checkpoints,
                        std::int64_t batch_tokens, int n_threads, Activations activations);

@@ -1,6 +1,7 @@
 #include "runtime/model_spec.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace greenroom::runtime {
 
@@ -38,6 +39,11 @@ void extend(ModelExtent& extent, const DenseFfnSpec& dense) noexcept {
 }
 
 }  // namespace
+
+float QueryTemperature::at(std::int64_t position) const noexcept {
+    const float periods = std::floor(static_cast<float>(position + 1) / period);
+    return std::log(periods + 1.0F) * scale + 1.0F;
+}
 
 ModelExtent extent_of(const ModelSpec& spec) noexcept {
     ModelExtent extent;

@@ -22,6 +22,15 @@ struct RopeSpec {
     bool has_divisors = false;       // the frequencies have been divided by the file's rope_freqs.weight
 };
 
+// What sharpens the queries of late positions (Llama 4): that at position p is multiplied by
+// 1 + scale · ln(floor((p + 1) / period) + 1).
+struct QueryTemperature {
+    float scale = 0;
+    float period = 1;
+
+    float at(std::int64_t position) const noexcept;
+};
+
 // The lightning indexer of DeepSeek Sparse Attention (DeepSeek-V3.2, arXiv:2512.02556, section 2.1): heads of
 // its own score the earlier tokens, and attention sees the top_k best only.
 struct IndexerSpec {
@@ -63,10 +72,7 @@ struct GqaSpec {
     bool has_output_gate = false;  // q gives a gate besides each head's query: result · sigmoid(gate)
                                    // (Qiu et al. 2025, arXiv:2505.06708; Qwen3-Next)
     bool rotates = true;           // false: the layer has no position embedding (Llama 4)
-    // Queries at position p are multiplied by 1 + temperature · ln(floor((p + 1) / temperature_floor) + 1)
-    // (Llama 4).
-    float temperature = 0;
-    float temperature_floor = 1;
+    bool has_temperature = false;  // queries are multiplied by that of their position (QueryTemperature)
 };
 
 // Gated DeltaNet in the place of attention: a state of fixed size instead of cached rows.
@@ -113,6 +119,7 @@ struct ModelSpec {
     std::int64_t context_length = 0;  // trained (after scaling): the longest session
     float norm_eps = 0;
     RopeSpec rope;
+    QueryTemperature temperature;            // of the layers that have one
     std::string ffn_norm_name = "ffn_norm";  // tensor of the norm before the feed-forward network
     // Granite's multipliers; 1 elsewhere.
     float embedding_scale = 1.0F;

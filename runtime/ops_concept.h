@@ -4,9 +4,13 @@
 // satisfy it; a layer is written against it in forward.h and instantiated for each. The formulas stand at the
 // CPU's declarations (cpu/matmul.h, elementwise.h, attention.h, router.h).
 //
-// Matrices and tensors lie in memory that the Ops can work on. Calls may only enqueue: results are there once
-// the Ops' own way of waiting says so (on the CPU: at once). Outputs don't overlap inputs unless an operation
-// works in place.
+// Memory is of two kinds. Matrices, tensors, cached rows, states and weights lie where the Ops work, and the
+// host does not touch them. Arrays that host and Ops share (positions, the router's choice) are HostArrays;
+// they are what `ids`, `chosen`, factors and frequencies stand for below.
+//
+// Calls may only enqueue; they are carried out in their order. What they wrote to HostArrays is there after
+// wait(), and what the host wrote before a call is what the call sees. Outputs don't overlap inputs unless an
+// operation works in place.
 
 #include "quant/base/kv_rows.h"
 #include "quant/base/matrix_view.h"
@@ -14,6 +18,7 @@
 #include "quant/base/tensor_view.h"
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -24,12 +29,22 @@ concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView&
                        std::span<const std::int32_t> ids, std::span<const float> f,
                        std::span<std::int32_t> chosen, std::span<float> weights, std::int64_t n, int heads,
                        float number, RopePairing pairing, Glu kind, const MlaShape& mla, const GqaShape& gqa,
-                       const RouterRule& rule, const KvRows& rows, const DeltaNetShape& delta_net) {
+                       const RouterRule& rule, const KvRows& rows, const DeltaNetShape& delta_net,
+                       std::byte* to, const std::byte* from) {
     typename T::Buffer;                                       // owns float32 memory: data(), size()
-    { ops.allocate(n) } -> std::same_as<typename T::Buffer>;  // n floats
-    ops.embed(m, w, ids);                                     // out, table, ids
-    ops.rms_norm(m, c, f, number);                            // out, x, weight or nothing, eps; out may be x
-    ops.matmul(m, w, c);                                      // out, weight, x
+    { ops.allocate(n) } -> std::same_as<typename T::Buffer>;  // n floats, zero at first
+    typename T::template HostArray<float>;  // owns memory that the host sees too: data(), size()
+    {
+        ops.template allocate_host<std::int32_t>(n)
+        } -> std::same_as<typename T::template HostArray<std::int32_t>>;
+    ops.begin_batch(n, n);  // first position, tokens; HostArrays are the host's to write again
+    ops.wait();             // until all that was enqueued is done
+    { ops.read_back(c) } -> std::same_as<ConstMatrixView>;  // waits; for the host, until the next call of it
+    ops.copy_bytes(to, from, n);                            // n bytes; states and rows
+    ops.zero(weights);
+    ops.embed(m, w, ids);                        // out, table, ids
+    ops.rms_norm(m, c, f, number);               // out, x, weight or nothing, eps; out may be x
+    ops.matmul(m, w, c);                         // out, weight, x
     ops.matmul_heads(m, n, w, c, n);             // out, its head stride, weights, x, its head stride
     ops.matmul_heads_transposed(m, n, w, c, n);  // the same, each weight transposed
     ops.rope_angles(m, ids, f, number);          // out, positions, frequencies, magnitude

@@ -94,6 +94,10 @@ class RamTier {
     // The matrices of an expert that is resident, in its slot.
     ExpertWeights weights(cache::ExpertId id) const;
 
+    // Keeps an expert that is resident in its slot until let_go(), for somebody who copies it from there.
+    void hold(cache::ExpertId id) { policy_->pin(id); }
+    void let_go(cache::ExpertId id) { policy_->unpin(id); }
+
     // Numbers for n tokens that go through the layers from here on (see cache::Request::step).
     std::int64_t take_steps(std::int64_t n) noexcept { return n_steps_ += n, n_steps_ - n; }
 

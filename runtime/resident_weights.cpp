@@ -25,7 +25,8 @@ ResidentWeights::ResidentWeights(const quant::Gguf& gguf, Weights& weights, std:
     : alignment_(alignment) {
     const TensorFiles files(gguf);
     std::set<const quant::GgufTensor*> tensors;
-    for_each_resident(weights, [&](TensorView& view) { tensors.insert(&files.tensor_of(view)); });
+    for_each_resident(
+        weights, [&](TensorView& view) { tensors.insert(&files.tensor_of(view)); }, [](FloatArray&) {});
     std::vector<const quant::GgufTensor*> in_order(tensors.begin(), tensors.end());
     std::sort(in_order.begin(), in_order.end(), [](const quant::GgufTensor* a, const quant::GgufTensor* b) {
         return std::pair(a->part, a->file_offset) < std::pair(b->part, b->file_offset);
@@ -68,10 +69,24 @@ void ResidentWeights::load(cache::SsdReader& reader, Weights& weights, const Pro
         return std::pair(a.from.file, a.from.offset) < std::pair(b.from.file, b.from.offset);
     });
     cache::read_all(reader, copies, "loading", progress, nullptr, {.alignment = alignment_});
-    for_each_resident(weights, [this](TensorView& view) {
+    const auto move_to_arena = [this](TensorView& view) {
         const Extent& extent = extent_of(view.data);
         view.data = arena_->data() + extent.offset + (view.data - extent.mapped);
-    });
+    };
+    for_each_resident(weights, move_to_arena, [](FloatArray&) {});
+}
+
+void ResidentWeights::unload(Weights& weights) {
+    const auto move_to_file = [this](TensorView& view) {
+        const std::int64_t offset = view.data - arena_->data();
+        const auto extent = std::ranges::find_if(extents_, [offset](const Extent& e) {
+            return offset >= e.offset && offset < e.offset + e.range.bytes;
+        });
+        GR_CHECK(extent != extents_.end());
+        view.data = extent->mapped + (offset - extent->offset);
+    };
+    for_each_resident(weights, move_to_file, [](FloatArray&) {});
+    arena_.reset();
 }
 
 }  // namespace greenroom::runtime

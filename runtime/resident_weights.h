@@ -26,6 +26,9 @@ class ResidentWeights {
     // Errors are those of the reader and of Arena.
     void load(cache::SsdReader& reader, Weights& weights, const ProgressFn& progress);
 
+    // Gives the memory back; the views of the weights are in the mapped files again.
+    void unload(Weights& weights);
+
   private:
     // Consecutive bytes of a file with the tensors in them, and where they go.
     struct Extent {

@@ -35,6 +35,8 @@ ExpertScheduler::ExpertScheduler(const ModelSpec& spec, const Weights& weights, 
     calls_.resize(static_cast<std::size_t>(n_calls));
     ends_.resize(n_experts);
     called_.reserve(n_experts);
+    token_experts_.reserve(static_cast<std::size_t>(extent.max_top_k));
+    token_factors_.reserve(static_cast<std::size_t>(extent.max_top_k));
     of_expert_.resize(n_experts);
     ready_.reserve(n_experts);
     refused_.reserve(n_experts);
@@ -44,18 +46,20 @@ ExpertScheduler::ExpertScheduler(const ModelSpec& spec, const Weights& weights, 
             static_cast<std::size_t>(ExpertOptions::kMaxPrefetchLayers) * tier->layouts().slots().size(), -1);
 }
 
-const MoeFfnSpec& ExpertScheduler::spec_of(int layer) const {
-    return std::get<MoeFfnSpec>(spec_.layers[static_cast<std::size_t>(layer)].ffn);
+const MoeFfnSpec& ExpertScheduler::layer_spec() const {
+    return std::get<MoeFfnSpec>(spec_.layers[static_cast<std::size_t>(layer_)].ffn);
 }
 
-const MoeFfnWeights& ExpertScheduler::weights_of(int layer) const {
-    return std::get<MoeFfnWeights>(weights_.layers[static_cast<std::size_t>(layer)].ffn);
+const MoeFfnWeights& ExpertScheduler::layer_weights() const {
+    return std::get<MoeFfnWeights>(weights_.layers[static_cast<std::size_t>(layer_)].ffn);
 }
 
-void ExpertScheduler::begin(int layer, std::span<const std::int32_t> experts,
+void ExpertScheduler::begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                             std::span<const float> factors) {
-    const MoeFfnSpec& moe = spec_of(layer);
-    const int ordinal = tier_->layouts().ordinal(layer);
+    layer_ = layer;
+    ordinal_ = tier_->layouts().ordinal(layer);
+    const MoeFfnSpec& moe = layer_spec();
+    x_ = x;
     experts_ = experts;
     factors_ = factors;
     tokens_are_quantized_ = false;
@@ -64,27 +68,25 @@ void ExpertScheduler::begin(int layer, std::span<const std::int32_t> experts,
     group_calls(moe.router.n_experts);
     holds_ = !tier_->is_complete();
     if (!holds_) {
-        tier_->cache().count_hits(ordinal, static_cast<std::int64_t>(called_.size()));
+        tier_->cache().count_hits(ordinal_, static_cast<std::int64_t>(called_.size()));
         for (std::size_t i = 0; i < called_.size(); ++i) ready_.push_back(static_cast<std::int32_t>(i));
         return;
     }
-    if (ordinal == 0)
+    if (ordinal_ == 0)
         first_step_ = tier_->take_steps(static_cast<std::int64_t>(experts.size()) / moe.router.top_k);
-    count_foreseen(ordinal);
-    tell_policy(ordinal, moe.router.top_k);
-    tier_->cache().release_all(ordinal);  // what an evaluation that ended in an error may have left
+    count_foreseen();
+    tell_policy(moe.router.top_k);
+    tier_->cache().release_all(ordinal_);  // what an evaluation that ended in an error may have left
     // Those that are there first: they are held before anybody has to go.
     for (const bool resident : {true, false})
-        for (std::size_t i = 0; i < called_.size(); ++i) {
-            const cache::ExpertId id{ordinal, called_[i].expert};
-            if (tier_->cache().is_resident(id) == resident) demand(id, static_cast<std::int32_t>(i));
-        }
-    tier_->cache().cancel_prefetches(ordinal);
+        for (std::int32_t place = 0; place < static_cast<std::int32_t>(called_.size()); ++place)
+            if (tier_->cache().is_resident(id_of(place)) == resident) demand(place);
+    tier_->cache().cancel_prefetches(ordinal_);
 }
 
 // Demands an expert: to ready_ if it is there, to refused_ if there is no slot for it.
-void ExpertScheduler::demand(cache::ExpertId id, std::int32_t place) {
-    switch (tier_->cache().demand(id)) {
+void ExpertScheduler::demand(std::int32_t place) {
+    switch (tier_->cache().demand(id_of(place))) {
         case cache::Demand::hit:
             ready_.push_back(place);
             break;
@@ -112,39 +114,42 @@ void ExpertScheduler::expect(const RouterGuess& guess) {
     const std::size_t row = guess_row(guess.distance, ordinal);
     // Where all layers compete, what a later one is expected to call had better stay.
     if (tier_->policy().scope() == cache::Scope::global)
-        for (std::size_t i = 0; i < guess.experts.size(); i += top_k)
-            tier_->cache().on_prediction(
-                {.layer = ordinal, .step = first_step_, .experts = guess.experts.subspan(i, top_k)});
+        for (std::size_t i = 0; i < guess.experts.size(); i += top_k) {
+            take_token(guess.experts.subspan(i, top_k), {});
+            tier_->cache().on_prediction({.layer = ordinal, .step = first_step_, .experts = token_experts_});
+        }
     // The likeliest of all tokens first.
     for (std::size_t k = 0; k < top_k; ++k)
         for (std::size_t i = k; i < guess.experts.size(); i += top_k) {
             const std::int32_t expert = guess.experts[i];
+            if (expert == kNotHere) continue;
             guessed_at_[row + static_cast<std::size_t>(expert)] = first_step_;
             tier_->cache().prefetch({ordinal, expert});
         }
 }
 
-bool ExpertScheduler::finish(int layer, MatrixView out, ConstMatrixView x,
-                             const std::atomic<bool>* cancelled) {
-    const MoeFfnSpec& moe = spec_of(layer);
-    const int ordinal = tier_->layouts().ordinal(layer);
-    const auto n_calls = static_cast<std::int64_t>(experts_.size());
-    const MatrixView results{results_.data(), n_calls, spec_.d_model, spec_.d_model};
+bool ExpertScheduler::finish(MatrixView out, const std::atomic<bool>* cancelled) {
+    const MoeFfnSpec& moe = layer_spec();
     if (!holds_) {
-        compute(layer, results, x, ready_);
+        if (!ready_.empty()) compute(ready_);
     } else {
         try {
-            if (!compute_as_they_come(layer, results, x, cancelled)) {
-                let_go(ordinal);
+            if (!compute_as_they_come(cancelled)) {
+                let_go();
                 return false;
             }
         } catch (...) {
-            let_go(ordinal);
+            let_go();
             throw;
         }
-        let_go(ordinal);
+        let_go();
         tier_->fill();
     }
+    if (called_.empty()) return true;
+    const MatrixView results = layer_results();
+    for (std::size_t call = 0; call < experts_.size(); ++call)
+        if (experts_[call] == kNotHere)
+            std::ranges::fill(results.row_span(static_cast<std::int64_t>(call)), 0.0F);
     // A weight multiplies either the expert's input or its output.
     cpu::add_weighted(ops_.team(), out, results, moe.weighs_input ? std::span<const float>() : factors_,
                       moe.router.top_k);
@@ -153,38 +158,35 @@ bool ExpertScheduler::finish(int layer, MatrixView out, ConstMatrixView x,
 
 // What this layer holds beyond its share goes. What it has just used goes last: while it is held, others are
 // chosen.
-void ExpertScheduler::let_go(int ordinal) {
-    tier_->cache().settle(ordinal);
-    tier_->cache().release_all(ordinal);
-    tier_->cache().settle(ordinal);
+void ExpertScheduler::let_go() {
+    tier_->cache().settle(ordinal_);
+    tier_->cache().release_all(ordinal_);
+    tier_->cache().settle(ordinal_);
 }
 
-bool ExpertScheduler::compute_as_they_come(int layer, MatrixView results, ConstMatrixView x,
-                                           const std::atomic<bool>* cancelled) {
+bool ExpertScheduler::compute_as_they_come(const std::atomic<bool>* cancelled) {
     cache::ExpertCache& cache = tier_->cache();
-    const int ordinal = tier_->layouts().ordinal(layer);
-    const bool reads_layer_ahead = wants_whole_layers(x.n_rows) && tier_->options().prefetch_layers > 0 &&
-                                   ordinal + 1 < tier_->layouts().n_layers();
+    const bool reads_layer_ahead = wants_whole_layers(x_.n_rows) && tier_->options().prefetch_layers > 0 &&
+                                   ordinal_ + 1 < tier_->layouts().n_layers();
     std::array<cache::ExpertId, 32> arrived;
     std::size_t n_left = called_.size();
     while (n_left > 0) {
-        if (reads_layer_ahead && refused_.empty()) tier_->read_ahead(ordinal + 1);
+        if (reads_layer_ahead && refused_.empty()) tier_->read_ahead(ordinal_ + 1);
         if (!ready_.empty()) {
             // While others wait for a slot, a few at a time, so that theirs are free soon.
             const std::size_t n = refused_.empty() ? ready_.size() : std::min(ready_.size(), kTasksAtOnce);
-            compute(layer, results, x, std::span(ready_).first(n));
+            compute(std::span(ready_).first(n));
             n_left -= n;
             if (!refused_.empty())
-                for (const std::int32_t place : std::span(ready_).first(n))
-                    cache.release({ordinal, called_[static_cast<std::size_t>(place)].expert});
+                for (const std::int32_t place : std::span(ready_).first(n)) cache.release(id_of(place));
             ready_.erase(ready_.begin(), ready_.begin() + static_cast<std::ptrdiff_t>(n));
         }
         const bool must_wait = ready_.empty() && n_left > 0;
         const std::size_t n_arrived = cache.take_in(
             arrived, must_wait && cache.n_reading() > 0 ? kLookAtCancelled : std::chrono::microseconds(0));
         for (const cache::ExpertId id : std::span(arrived).first(n_arrived))
-            if (id.layer == ordinal) ready_.push_back(of_expert_[static_cast<std::size_t>(id.index)]);
-        retry_refused(ordinal);
+            if (id.layer == ordinal_) ready_.push_back(of_expert_[static_cast<std::size_t>(id.index)]);
+        retry_refused();
         GR_CHECK(!must_wait || !ready_.empty() || cache.n_reading() > 0);  // else it would wait for ever
         if (ready_.empty() && n_left > 0 && cancelled != nullptr &&
             cancelled->load(std::memory_order_relaxed))
@@ -193,12 +195,11 @@ bool ExpertScheduler::compute_as_they_come(int layer, MatrixView results, ConstM
     return true;
 }
 
-void ExpertScheduler::retry_refused(int ordinal) {
+void ExpertScheduler::retry_refused() {
     const std::size_t n = refused_.size();
     for (std::size_t i = 0; i < n; ++i) {
-        const std::int32_t place = refused_[i];
         const std::size_t n_before = refused_.size();
-        demand({ordinal, called_[static_cast<std::size_t>(place)].expert}, place);
+        demand(refused_[i]);
         if (refused_.size() > n_before) {  // refused again, and so would be the others
             refused_.pop_back();
             refused_.erase(refused_.begin(), refused_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -208,16 +209,19 @@ void ExpertScheduler::retry_refused(int ordinal) {
     refused_.clear();
 }
 
-// results of the calls of these places in called_, all of which are in memory.
-void ExpertScheduler::compute(int layer, MatrixView results, ConstMatrixView x,
-                              std::span<const std::int32_t> ready) {
-    const MoeFfnSpec& moe = spec_of(layer);
-    const MoeFfnWeights& weights = weights_of(layer);
-    const int ordinal = tier_->layouts().ordinal(layer);
+// A row per call.
+MatrixView ExpertScheduler::layer_results() const noexcept {
+    return {results_.data(), static_cast<std::int64_t>(experts_.size()), spec_.d_model, spec_.d_model};
+}
+
+// The results of the calls of these places in called_, all of which are in memory.
+void ExpertScheduler::compute(std::span<const std::int32_t> ready) {
+    const MoeFfnSpec& moe = layer_spec();
+    const MoeFfnWeights& weights = layer_weights();
     tasks_.clear();
     for (const std::int32_t place : ready) {
         const Called& called = called_[static_cast<std::size_t>(place)];
-        const ExpertWeights expert = tier_->weights({ordinal, called.expert});
+        const ExpertWeights expert = tier_->weights(id_of(place));
         cpu::ExpertTask task{expert.gate, expert.up, expert.down, called.calls};
         if (!weights.gate_bias.empty()) {
             task.gate_bias = weights.gate_bias.data() + called.expert * expert.gate.shape[1];
@@ -226,27 +230,40 @@ void ExpertScheduler::compute(int layer, MatrixView results, ConstMatrixView x,
         }
         tasks_.push_back(task);
     }
+    const MatrixView results = layer_results();
     const MatrixView hidden{hidden_.data(), results.n_rows, moe.d_ff, moe.d_ff};
-    cpu::run_experts(ops_.team(), ops_.scratch(), ops_.activations(), results, hidden, x, moe.router.top_k,
+    cpu::run_experts(ops_.team(), ops_.scratch(), ops_.activations(), results, hidden, x_, moe.router.top_k,
                      moe.glu, moe.weighs_input ? factors_ : std::span<const float>(), tasks_,
                      tokens_are_quantized_ ? cpu::TokenRows::as_before : cpu::TokenRows::quantize);
     tokens_are_quantized_ = true;
 }
 
-void ExpertScheduler::tell_policy(int ordinal, int top_k) {
+void ExpertScheduler::tell_policy(int top_k) {
     const auto step = static_cast<std::size_t>(top_k);
     std::int64_t token = first_step_;
-    for (std::size_t i = 0; i < experts_.size(); i += step, ++token)
-        tier_->cache().on_request({.layer = ordinal,
-                                   .step = token,
-                                   .experts = experts_.subspan(i, step),
-                                   .weights = factors_.subspan(i, step)});
+    for (std::size_t i = 0; i < experts_.size(); i += step, ++token) {
+        take_token(experts_.subspan(i, step), factors_.subspan(i, step));
+        if (token_experts_.empty()) continue;
+        tier_->cache().on_request(
+            {.layer = ordinal_, .step = token, .experts = token_experts_, .weights = token_factors_});
+    }
 }
 
-void ExpertScheduler::count_foreseen(int ordinal) {
+// What one token calls and nobody else computes, with factors where they are given.
+void ExpertScheduler::take_token(std::span<const std::int32_t> experts, std::span<const float> factors) {
+    token_experts_.clear();
+    token_factors_.clear();
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+        if (experts[i] == kNotHere) continue;
+        token_experts_.push_back(experts[i]);
+        if (!factors.empty()) token_factors_.push_back(factors[i]);
+    }
+}
+
+void ExpertScheduler::count_foreseen() {
     const int n_guessed = n_guesses(static_cast<std::int64_t>(experts_.size()) / tier_->layouts().top_k());
-    for (int distance = 1; distance <= std::min(n_guessed, ordinal); ++distance) {
-        const std::size_t row = guess_row(distance, ordinal);
+    for (int distance = 1; distance <= std::min(n_guessed, ordinal_); ++distance) {
+        const std::size_t row = guess_row(distance, ordinal_);
         Foresight& foresight = tier_->foresight(distance);
         for (const Called& called : called_) {
             ++foresight.n_called;
@@ -265,12 +282,14 @@ std::size_t ExpertScheduler::guess_row(int distance, int ordinal) const noexcept
 // Counting sort of the calls by expert, and an entry for each expert that has any.
 void ExpertScheduler::group_calls(int n_experts) {
     std::fill_n(ends_.begin(), n_experts, 0);
-    for (const std::int32_t expert : experts_) ++ends_[static_cast<std::size_t>(expert)];
+    for (const std::int32_t expert : experts_)
+        if (expert != kNotHere) ++ends_[static_cast<std::size_t>(expert)];
     std::int32_t start = 0;
     for (int e = 0; e < n_experts; ++e) start += std::exchange(ends_[static_cast<std::size_t>(e)], start);
     for (std::size_t call = 0; call < experts_.size(); ++call)
-        calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(experts_[call])]++)] =
-            static_cast<std::int32_t>(call);
+        if (const std::int32_t expert = experts_[call]; expert != kNotHere)
+            calls_[static_cast<std::size_t>(ends_[static_cast<std::size_t>(expert)]++)] =
+                static_cast<std::int32_t>(call);
 
     called_.clear();
     std::int32_t first = 0;

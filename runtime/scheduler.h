@@ -5,9 +5,9 @@
 // the missing ones come from the SSD; adds the results in a fixed order, so that they do not depend on who
 // was there.
 //
-//     begin(layer, …)     the router has chosen: hits are held, reads of misses begin
-//     expect(guess)       what later layers may want is read when nobody waits for a read
-//     finish(layer, …)    computes what is there, then what arrives
+//     begin(layer, …)    the router has chosen: hits are held, reads of misses begin
+//     expect(guess)      what later layers may want is read when nobody waits for a read
+//     finish(out, …)     computes what is there, then what arrives
 //
 // Between begin() and finish() the resident device has time for other things, such as the shared experts.
 //
@@ -35,19 +35,21 @@ class ExpertScheduler {
     ExpertScheduler(const ModelSpec& spec, const Weights& weights, cpu::Ops& ops, RamTier* tier,
                     std::int64_t batch_tokens);
 
-    // experts: top_k of each token of the batch, for a layer that is MoE.
-    void begin(int layer, std::span<const std::int32_t> experts, std::span<const float> factors);
+    // x: [n_tokens, d_model]; experts: top_k of each token of the batch, for a layer that is MoE; kNotHere:
+    // one that somebody else computes. All three are looked at until finish() returns.
+    static constexpr std::int32_t kNotHere = -1;
+    void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+               std::span<const float> factors);
 
     // How many layers ahead guesses are of use for this many tokens; 0 where all experts are in memory, and
     // for batches that will want nearly all of a layer anyway.
     int n_guesses(std::int64_t n_tokens) const noexcept;
     void expect(const RouterGuess& guess);
 
-    // out[t] += Σ_k factors[t · top_k + k] · expert experts[t · top_k + k] applied to x[t], with what was
-    // given to begin(). False, with out unchanged, when *cancelled (may be null) was found set while there
-    // was nothing to do but wait. Error: that of a read that failed; nothing is held any more, and everything
-    // can go on with the next begin().
-    bool finish(int layer, MatrixView out, ConstMatrixView x, const std::atomic<bool>* cancelled);
+    // out[t] += Σ_k factors[t · top_k + k] · expert experts[t · top_k + k] applied to x[t]. False, with out
+    // unchanged, when *cancelled (may be null) was found set while there was nothing to do but wait. Error:
+    // that of a read that failed; nothing is held any more, and everything can go on with the next begin().
+    bool finish(MatrixView out, const std::atomic<bool>* cancelled);
 
     // Bytes that the constructor reserves.
     static std::int64_t working_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept;
@@ -59,19 +61,23 @@ class ExpertScheduler {
         std::span<const std::int32_t> calls;
     };
 
-    const MoeFfnSpec& spec_of(int layer) const;
-    const MoeFfnWeights& weights_of(int layer) const;
+    const MoeFfnSpec& layer_spec() const;
+    const MoeFfnWeights& layer_weights() const;
     bool wants_whole_layers(std::int64_t n_tokens) const noexcept;
     void group_calls(int n_experts);
-    void tell_policy(int ordinal, int top_k);
-    void count_foreseen(int ordinal);
-    void demand(cache::ExpertId id, std::int32_t place);
-    void retry_refused(int ordinal);
+    void tell_policy(int top_k);
+    void take_token(std::span<const std::int32_t> experts, std::span<const float> factors);
+    void count_foreseen();
+    void demand(std::int32_t place);
+    void retry_refused();
     std::size_t guess_row(int distance, int ordinal) const noexcept;
-    void compute(int layer, MatrixView results, ConstMatrixView x, std::span<const std::int32_t> ready);
-    bool compute_as_they_come(int layer, MatrixView results, ConstMatrixView x,
-                              const std::atomic<bool>* cancelled);
-    void let_go(int ordinal);
+    cache::ExpertId id_of(std::int32_t place) const {
+        return {ordinal_, called_[static_cast<std::size_t>(place)].expert};
+    }
+    MatrixView layer_results() const noexcept;
+    void compute(std::span<const std::int32_t> ready);
+    bool compute_as_they_come(const std::atomic<bool>* cancelled);
+    void let_go();
 
     const ModelSpec& spec_;
     const Weights& weights_;
@@ -81,12 +87,17 @@ class ExpertScheduler {
     cpu::Buffer hidden_;   // a row of d_ff per call
 
     // Of the layer in hand.
+    int layer_ = 0;
+    int ordinal_ = 0;  // its number among the MoE layers
+    ConstMatrixView x_;
     std::span<const std::int32_t> experts_;
     std::span<const float> factors_;
     std::int64_t first_step_ = 0;      // of the batch
     std::vector<std::int32_t> calls_;  // call numbers, grouped by expert
     std::vector<std::int32_t> ends_;   // where each expert's group ends
     std::vector<Called> called_;
+    std::vector<std::int32_t> token_experts_;  // see take_token()
+    std::vector<float> token_factors_;
     std::vector<std::int32_t> of_expert_;  // its place in called_
     std::vector<std::int32_t> ready_;      // places in called_: in memory, not yet computed
     std::vector<std::int32_t> refused_;    // no slot was to be had yet

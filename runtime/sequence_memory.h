@@ -1,7 +1,8 @@
 #pragma once
 
 // SequenceMemory: what a session remembers of its tokens (see kv_layout.h for what and how much). Reserved in
-// full by the constructor; nothing is allocated later. Not thread-safe.
+// full by the constructor, where the Ops work; nothing is allocated later, and the host never looks inside.
+// Not thread-safe.
 //
 // A batch writes the rows of its positions and the states' second bank; commit() makes it part of the
 // sequence. A batch that is given up is simply not committed. rewind() goes back to an earlier position: rows
@@ -15,7 +16,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -81,7 +81,7 @@ class SequenceMemory {
     bool keeps_checkpoints() const noexcept { return !checkpoints_.empty(); }
 
     // Keeps what is needed to come back to n_tokens(), in the place of the oldest checkpoint if none is free.
-    void save_checkpoint() noexcept {
+    void save_checkpoint() {
         if (checkpoints_.empty()) return;
         Checkpoint* target = &checkpoints_.front();
         for (Checkpoint& checkpoint : checkpoints_) {
@@ -95,7 +95,7 @@ class SequenceMemory {
     }
 
     // Goes back to the last position <= n_keep from which the sequence can go on, and returns it.
-    std::int64_t rewind(std::int64_t n_keep) noexcept {
+    std::int64_t rewind(std::int64_t n_keep) {
         if (n_keep != n_tokens_ && !can_go_on_from(n_keep)) n_keep = restore_before(n_keep);
         n_tokens_ = n_keep;
         for (Checkpoint& checkpoint : checkpoints_)
@@ -147,7 +147,7 @@ class SequenceMemory {
     }
 
     // The latest checkpoint not after n_keep, or the beginning.
-    std::int64_t restore_before(std::int64_t n_keep) noexcept {
+    std::int64_t restore_before(std::int64_t n_keep) {
         const Checkpoint* best = nullptr;
         for (const Checkpoint& checkpoint : checkpoints_)
             if (checkpoint.position != kUnused && checkpoint.position <= n_keep &&
@@ -157,7 +157,7 @@ class SequenceMemory {
         if (best == nullptr) {
             for (Layer& l : layers_) {
                 l.oldest_row = 0;
-                std::fill_n(l.banks[bank_].data(), l.layout.state_values, 0.0F);
+                ops_.zero({l.banks[bank_].data(), static_cast<std::size_t>(l.layout.state_values)});
             }
         } else {
             std::byte* from = bytes_of(best->memory);
@@ -167,13 +167,13 @@ class SequenceMemory {
     }
 
     // Moves layer i's share of a checkpoint at n_tokens_ to or from `memory`; returns where the next begins.
-    std::byte* transfer(std::size_t i, std::byte* memory, Direction direction) noexcept {
+    std::byte* transfer(std::size_t i, std::byte* memory, Direction direction) {
         Layer& l = layers_[i];
-        const auto move = [direction](std::byte* here, std::byte* there, std::int64_t n) noexcept {
+        const auto move = [this, direction](std::byte* here, std::byte* there, std::int64_t n) {
             if (direction == Direction::save)
-                std::memcpy(there, here, static_cast<std::size_t>(n));
+                ops_.copy_bytes(there, here, n);
             else
-                std::memcpy(here, there, static_cast<std::size_t>(n));
+                ops_.copy_bytes(here, there, n);
         };
         if (l.layout.state_values > 0)
             move(bytes_of(l.banks[bank_]), memory,
@@ -182,11 +182,16 @@ class SequenceMemory {
             const LayerMemory rows = layer(static_cast<int>(i));
             const std::int64_t first = first_visible(i, n_tokens_);
             std::byte* there = memory;
-            for (const KvRows* part : {&rows.keys, &rows.values, &rows.index_keys})
-                for (std::int64_t s = first; s < n_tokens_ && part->row_bytes > 0; ++s) {
-                    move(part->row(s), there, part->row_bytes);
-                    there += part->row_bytes;
+            for (const KvRows* part : {&rows.keys, &rows.values, &rows.index_keys}) {
+                if (part->row_bytes == 0) continue;
+                // Up to the end of the ring, and from its beginning on.
+                for (std::int64_t s = first; s < n_tokens_;) {
+                    const std::int64_t n = std::min(n_tokens_ - s, part->n_rows - s % part->n_rows);
+                    move(part->row(s), there, n * part->row_bytes);
+                    there += n * part->row_bytes;
+                    s += n;
                 }
+            }
             if (direction == Direction::restore) l.oldest_row = first;
         }
         return memory + l.layout.checkpoint_bytes();

@@ -1,49 +1,29 @@
 #include "runtime/session.h"
 
-#include "cpu/ops.h"
-#include "cpu/parallel.h"
 #include "quant/base/error.h"
-#include "runtime/forward.h"
+#include "runtime/evaluator.h"
 #include "runtime/memory_plan.h"
-#include "runtime/scheduler.h"
-#include "runtime/sequence_memory.h"
 
 #include <algorithm>
 #include <mutex>
 #include <vector>
 
 namespace greenroom::runtime {
-namespace {
-
-static_assert(Ops<cpu::Ops>);
-
-}  // namespace
 
 struct Session::Impl {
     Impl(const Engine& e, const SessionOptions& options)
         : engine(e),
           plan(plan_session(e.spec(), e.file().path(), options, e.n_threads())),
           reserved(e.reserve_for_session(plan)),
-          ops(e.threads(), scratch_floats_needed(e.spec(), plan.context_tokens),
-              activation_blocks_needed(e.spec(), plan.batch_tokens, options.activations),
-              product_planes(options.activations)),
-          experts(e.spec(), e.weights(), ops, e.experts(), plan.batch_tokens),
-          forward(e.spec(), e.weights(), ops, experts, plan.batch_tokens),
-          memory(e.spec(), options.kv_types, plan.layout, plan.n_checkpoints, ops),
-          logits(ops.allocate(kLogitsRows * e.spec().n_vocab)) {
+          evaluator(e.make_evaluator(plan)) {
         timeline.reserve(static_cast<std::size_t>(plan.context_tokens));
-    }
-
-    MatrixView logits_rows(std::int64_t n_rows) const noexcept {
-        const std::int64_t n_vocab = engine.spec().n_vocab;
-        return {logits.data(), n_rows, n_vocab, n_vocab};
     }
 
     // Throws where the tokens cannot be evaluated; changes nothing.
     void check(std::span<const text::TokenId> tokens) const {
         if (tokens.empty()) fail(ErrorKind::bad_input, "no tokens to evaluate");
         const auto n_new = static_cast<std::int64_t>(tokens.size());
-        const std::int64_t n_tokens = memory.n_tokens();
+        const std::int64_t n_tokens = evaluator->n_tokens();
         if (n_new > plan.context_tokens - n_tokens)
             fail(ErrorKind::bad_input,
                  "{} tokens after {} already there are {} more than the context of {} holds. Shorten the "
@@ -57,8 +37,7 @@ struct Session::Impl {
                      engine.spec().n_vocab);
     }
 
-    // after_batch(first position, number of tokens) sees each batch while the forward pass still holds its
-    // rows.
+    // after_batch(first position, number of tokens) sees each batch while the evaluator still holds its rows.
     template <class AfterBatch>
     Evaluated run_batches(std::span<const text::TokenId> tokens, const EvaluateOptions& options,
                           AfterBatch&& after_batch) {
@@ -69,16 +48,17 @@ struct Session::Impl {
         // is one.
         constexpr std::int64_t kLong = 64;
         constexpr std::int64_t kBeforeEnd = 16;
-        const std::int64_t stop = memory.keeps_checkpoints() && n_all > kLong ? n_all - kBeforeEnd : n_all;
+        const std::int64_t stop =
+            evaluator->keeps_checkpoints() && n_all > kLong ? n_all - kBeforeEnd : n_all;
         for (std::int64_t done = 0; done < n_all;) {
             const std::int64_t n = std::min(plan.batch_tokens, (done < stop ? stop : n_all) - done);
             const std::scoped_lock turn(engine.evaluation_mutex());
             const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n));
-            if (!forward.run(batch, memory, options.observer, options.cancelled)) return Evaluated::cancelled;
-            after_batch(memory.n_tokens() - n, n);
+            if (!evaluator->run(batch, options.observer, options.cancelled)) return Evaluated::cancelled;
+            after_batch(evaluator->n_tokens() - n, n);
             timeline.insert(timeline.end(), batch.begin(), batch.end());
             done += n;
-            if (n_all > 1 && (done == stop || done == n_all)) memory.save_checkpoint();
+            if (n_all > 1 && (done == stop || done == n_all)) evaluator->save_checkpoint();
             if (options.progress) options.progress("prefill", done, n_all);
         }
         return Evaluated::done;
@@ -87,11 +67,7 @@ struct Session::Impl {
     const Engine& engine;
     SessionPlan plan;
     Engine::SessionMemoryShare reserved;
-    cpu::Ops ops;
-    ExpertScheduler experts;
-    Forward<cpu::Ops> forward;
-    SequenceMemory<cpu::Ops> memory;
-    cpu::Buffer logits;
+    std::unique_ptr<Evaluator> evaluator;
     std::vector<text::TokenId> timeline;  // the tokens evaluated; never grows beyond what is reserved
     std::span<const float> last_logits;
 };
@@ -102,11 +78,10 @@ Session::~Session() = default;
 
 Evaluated Session::evaluate(std::span<const text::TokenId> tokens, const EvaluateOptions& options) {
     Impl& s = *impl_;
-    const std::int64_t n_end = s.memory.n_tokens() + static_cast<std::int64_t>(tokens.size());
+    const std::int64_t n_end = s.evaluator->n_tokens() + static_cast<std::int64_t>(tokens.size());
     return s.run_batches(tokens, options, [&s, n_end](std::int64_t first_position, std::int64_t n) {
         if (first_position + n < n_end) return;
-        s.forward.head(s.logits_rows(1), n - 1);
-        s.last_logits = s.logits_rows(1).row_span(0);
+        s.last_logits = s.evaluator->logits(n - 1, 1).row_span(0);
     });
 }
 
@@ -115,8 +90,7 @@ Evaluated Session::evaluate_each(std::span<const text::TokenId> tokens, const Lo
     Impl& s = *impl_;
     return s.run_batches(tokens, options, [&s, &on_logits](std::int64_t first_position, std::int64_t n) {
         for (std::int64_t first = 0; first < n; first += kLogitsRows) {
-            const MatrixView rows = s.logits_rows(std::min(kLogitsRows, n - first));
-            s.forward.head(rows, first);
+            const ConstMatrixView rows = s.evaluator->logits(first, std::min(kLogitsRows, n - first));
             for (std::int64_t r = 0; r < rows.n_rows; ++r)
                 on_logits(first_position + first + r, rows.row_span(r));
             s.last_logits = rows.row_span(rows.n_rows - 1);
@@ -128,13 +102,13 @@ std::span<const float> Session::logits() const noexcept { return impl_->last_log
 
 std::int64_t Session::truncate(std::int64_t n_keep) {
     GR_CHECK(n_keep >= 0 && n_keep <= n_tokens());
-    const std::int64_t n_kept = impl_->memory.rewind(n_keep);
+    const std::int64_t n_kept = impl_->evaluator->rewind(n_keep);
     impl_->timeline.resize(static_cast<std::size_t>(n_kept));
     return n_kept;
 }
 
 std::span<const text::TokenId> Session::tokens() const noexcept { return impl_->timeline; }
-std::int64_t Session::n_tokens() const noexcept { return impl_->memory.n_tokens(); }
+std::int64_t Session::n_tokens() const noexcept { return impl_->evaluator->n_tokens(); }
 std::int64_t Session::context_tokens() const noexcept { return impl_->plan.context_tokens; }
 const KvLayout& Session::kv_layout() const noexcept { return impl_->plan.layout; }
 std::int64_t Session::checkpoint_bytes() const noexcept { return impl_->plan.memory.checkpoint_bytes; }

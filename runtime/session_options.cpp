@@ -28,7 +28,9 @@ SessionPlan plan_session(const ModelSpec& spec, const std::string& path, const S
     if (options.batch_tokens < 1)
         fail(ErrorKind::bad_input, "a batch of {} tokens; expected at least 1", options.batch_tokens);
     plan.batch_tokens = std::min(options.batch_tokens, plan.context_tokens);
+    plan.activations = options.activations;
     check_kv_types(spec, options.kv_types);
+    plan.kv_types = options.kv_types;
     plan.layout =
         kv_layout(spec, options.kv_types, options.window_rows, plan.context_tokens, plan.batch_tokens);
     plan.n_checkpoints = options.n_checkpoints == SessionOptions::kAutoCheckpoints

@@ -29,6 +29,8 @@ inline constexpr std::int64_t kDefaultContextTokens = 4096;
 struct SessionPlan {
     std::int64_t context_tokens = 0;
     std::int64_t batch_tokens = 0;
+    Activations activations = Activations::int8;
+    KvTypes kv_types = {};
     KvLayout layout;
     int n_checkpoints = 0;
     MemoryPlan memory;

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 namespace greenroom::runtime {
 namespace {
@@ -32,12 +33,15 @@ class Binder {
         return view;
     }
 
-    std::vector<float> vector(const std::string& name, std::int64_t n) { return floats(name, {n}); }
+    FloatArray vector(const std::string& name, std::int64_t n) { return floats(name, {n}); }
 
     // count vectors of n values (one per expert or channel), one after the other.
-    std::vector<float> vectors(const std::string& name, std::int64_t n, std::int64_t count) {
+    FloatArray vectors(const std::string& name, std::int64_t n, std::int64_t count) {
         return floats(name, {n, count});
     }
+
+    // What the arrays look at; afterwards there is nothing more to ask for.
+    std::vector<std::vector<float>> take_values() { return std::move(values_); }
 
     // Not asked for, and no reason to refuse the file.
     void leave_unused(const std::string& name) {
@@ -69,7 +73,7 @@ class Binder {
         return layer;
     }
 
-    std::vector<float> floats(const std::string& name, std::initializer_list<std::int64_t> shape) {
+    FloatArray floats(const std::string& name, std::initializer_list<std::int64_t> shape) {
         TensorView view = find(name, shape);
         if (view.type != quant::Type::F32)
             fail(ErrorKind::unsupported, "{}: tensor {}: type {}, expected F32 for a norm or bias",
@@ -77,7 +81,7 @@ class Binder {
         std::vector<std::byte> bytes(static_cast<std::size_t>(view.bytes()));
         gguf_.read(*gguf_.find_tensor(name), bytes);
         view.data = bytes.data();
-        std::vector<float> values(static_cast<std::size_t>(view.n_values()));
+        std::vector<float>& values = values_.emplace_back(static_cast<std::size_t>(view.n_values()));
         for (std::int64_t r = 0; r < view.n_rows(); ++r)
             quant::decode_row(view.type, view.row(r), values.data() + r * view.row_values(),
                               view.row_values());
@@ -101,6 +105,7 @@ class Binder {
 
     const quant::Gguf& gguf_;
     std::unordered_set<std::string_view> used_;
+    std::vector<std::vector<float>> values_;  // of the arrays
 };
 
 MlaWeights bind_mla(Binder& binder, const std::string& block, const MlaSpec& mla, std::int64_t d_model) {
@@ -189,13 +194,14 @@ GqaWeights bind_gqa(Binder& binder, const std::string& block, const GqaSpec& gqa
     }
     w.output = binder.matrix(block + "attn_output.weight", {result_cols, d_model});
     if (gqa.has_qkv_bias && fused) {
-        const std::vector<float> all =
+        const auto n_query = static_cast<std::size_t>(query_rows);
+        const auto n_key = static_cast<std::size_t>(shape.key_cols());
+        const auto n_value = static_cast<std::size_t>(shape.value_cols());
+        const FloatArray all =
             binder.vector(block + "attn_qkv.bias", query_rows + shape.key_cols() + shape.value_cols());
-        const auto k_begin = all.begin() + query_rows;
-        const auto v_begin = k_begin + shape.key_cols();
-        w.q_bias.assign(all.begin(), k_begin);
-        w.k_bias.assign(k_begin, v_begin);
-        w.v_bias.assign(v_begin, all.end());
+        w.q_bias = all.first(n_query);
+        w.k_bias = all.subspan(n_query, n_key);
+        w.v_bias = all.last(n_value);
     } else if (gqa.has_qkv_bias) {
         w.q_bias = binder.vector(block + "attn_q.bias", query_cols);
         w.k_bias = binder.vector(block + "attn_k.bias", shape.key_cols());
@@ -296,34 +302,51 @@ Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
         weights.layers.push_back(std::move(w));
     }
     binder.check_all_used(spec);
+    weights.values = std::make_shared<const std::vector<std::vector<float>>>(binder.take_values());
     return weights;
 }
 
-void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit) {
-    const auto visit_all = [&visit](std::initializer_list<TensorView*> views) {
+void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit_matrix,
+                       const std::function<void(FloatArray&)>& visit_array) {
+    const auto matrices = [&visit_matrix](std::initializer_list<TensorView*> views) {
         for (TensorView* view : views)
-            if (view->data != nullptr) visit(*view);
+            if (view->data != nullptr) visit_matrix(*view);
     };
-    visit_all({&weights.token_embedding, &weights.output});
+    const auto arrays = [&visit_array](std::initializer_list<FloatArray*> all) {
+        for (FloatArray* array : all)
+            if (!array->empty()) visit_array(*array);
+    };
+    matrices({&weights.token_embedding, &weights.output});
+    arrays({&weights.output_norm});
     for (LayerWeights& layer : weights.layers) {
+        arrays({&layer.attention_norm, &layer.ffn_norm});
         if (auto* mla = std::get_if<MlaWeights>(&layer.attention)) {
-            visit_all({&mla->q, &mla->q_a, &mla->q_b, &mla->kv_a, &mla->k_b, &mla->k_b_transposed, &mla->v_b,
-                       &mla->output});
-            if (mla->indexer) visit_all({&mla->indexer->q, &mla->indexer->k, &mla->indexer->head_weights});
+            matrices({&mla->q, &mla->q_a, &mla->q_b, &mla->kv_a, &mla->k_b, &mla->k_b_transposed, &mla->v_b,
+                      &mla->output});
+            arrays({&mla->q_a_norm, &mla->kv_a_norm});
+            if (mla->indexer) {
+                matrices({&mla->indexer->q, &mla->indexer->k, &mla->indexer->head_weights});
+                arrays({&mla->indexer->k_norm, &mla->indexer->k_norm_bias});
+            }
         } else if (auto* delta_net = std::get_if<DeltaNetWeights>(&layer.attention)) {
-            visit_all({&delta_net->qkv, &delta_net->z, &delta_net->qkvz, &delta_net->output});
-            for (TensorView& gate : delta_net->gates) visit(gate);
+            matrices({&delta_net->qkv, &delta_net->z, &delta_net->qkvz, &delta_net->output});
+            for (TensorView& gate : delta_net->gates) visit_matrix(gate);
+            arrays({&delta_net->conv, &delta_net->a, &delta_net->dt_bias, &delta_net->norm});
         } else {
             auto& gqa = std::get<GqaWeights>(layer.attention);
-            visit_all({&gqa.q, &gqa.k, &gqa.v, &gqa.output});
+            matrices({&gqa.q, &gqa.k, &gqa.v, &gqa.output});
+            arrays({&gqa.q_bias, &gqa.k_bias, &gqa.v_bias, &gqa.output_bias, &gqa.q_norm, &gqa.k_norm,
+                    &gqa.sinks});
         }
         const auto visit_dense = [&](DenseFfnWeights& dense) {
-            visit_all({&dense.gate, &dense.up, &dense.down});
+            matrices({&dense.gate, &dense.up, &dense.down});
         };
         if (auto* moe = std::get_if<MoeFfnWeights>(&layer.ffn)) {
-            visit_all({&moe->router});
+            matrices({&moe->router});
             if (moe->shared) visit_dense(*moe->shared);
-            if (moe->shared_gate) visit_all({&*moe->shared_gate});
+            if (moe->shared_gate) matrices({&*moe->shared_gate});
+            arrays(
+                {&moe->selection_bias, &moe->router_bias, &moe->gate_bias, &moe->up_bias, &moe->down_bias});
         } else {
             visit_dense(std::get<DenseFfnWeights>(layer.ffn));
         }

@@ -1,8 +1,9 @@
 #pragma once
 
 // Weights: where each tensor of a model is, by what it is for, checked against the ModelSpec: name, shape and
-// type. Norms and biases are copied to float32, since they are small and used as they are. The views are
-// those of the Gguf at first, into the mapped file; ResidentWeights points what every token needs to memory.
+// type. Matrices are views of native blocks, in the mapped file at first; ResidentWeights points what every
+// token needs to memory. Norms, biases and the like are small and used as they are: arrays of float32, read
+// when the weights are bound. A copy can be pointed elsewhere, say to a GPU's memory (for_each_resident()).
 
 #include "quant/base/tensor_view.h"
 #include "quant/gguf.h"
@@ -10,18 +11,23 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <variant>
 #include <vector>
 
 namespace greenroom::runtime {
 
+// Values that are used as they are; empty where the model has none.
+using FloatArray = std::span<const float>;
+
 // Shapes are [rows, row length], as a matrix that is multiplied from the left.
 struct IndexerWeights {
-    TensorView q;               // [n_heads · head_dim, q_rank], of the compressed query
-    TensorView k;               // [head_dim, d_model]
-    std::vector<float> k_norm;  // [head_dim]: weight and bias of a layer norm
-    std::vector<float> k_norm_bias;
+    TensorView q;       // [n_heads · head_dim, q_rank], of the compressed query
+    TensorView k;       // [head_dim, d_model]
+    FloatArray k_norm;  // [head_dim]: weight and bias of a layer norm
+    FloatArray k_norm_bias;
     TensorView head_weights;  // [n_heads, d_model]
 };
 
@@ -30,14 +36,14 @@ struct MlaWeights {
     // q_b [n_heads · (nope + rope), q_rank] with a norm between them.
     TensorView q;
     TensorView q_a;
-    std::vector<float> q_a_norm;
+    FloatArray q_a_norm;
     TensorView q_b;
-    TensorView kv_a;               // [latent + rope, d_model]
-    std::vector<float> kv_a_norm;  // [latent]
-    TensorView k_b;                // per head [latent, nope]: takes a query into latent space,
-    TensorView k_b_transposed;     // or per head [nope, latent], in files from before April 2025
-    TensorView v_b;                // per head [value, latent]: takes a latent value out of it
-    TensorView output;             // [d_model, n_heads · value]
+    TensorView kv_a;            // [latent + rope, d_model]
+    FloatArray kv_a_norm;       // [latent]
+    TensorView k_b;             // per head [latent, nope]: takes a query into latent space,
+    TensorView k_b_transposed;  // or per head [nope, latent], in files from before April 2025
+    TensorView v_b;             // per head [value, latent]: takes a latent value out of it
+    TensorView output;          // [d_model, n_heads · value]
     std::optional<IndexerWeights> indexer;
 };
 
@@ -46,14 +52,13 @@ struct GqaWeights {
     TensorView k;  // [n_kv_heads · head_dim, d_model]
     TensorView v;  // [n_kv_heads · value_dim, d_model]
     TensorView output;  // [d_model, n_heads · value_dim]
-    // Each empty where the spec says that the model has none.
-    std::vector<float> q_bias;
-    std::vector<float> k_bias;
-    std::vector<float> v_bias;
-    std::vector<float> output_bias;
-    std::vector<float> q_norm;  // [head_dim], or [n_heads · head_dim]
-    std::vector<float> k_norm;  // [head_dim], or [n_kv_heads · head_dim]
-    std::vector<float> sinks;   // [n_heads]
+    FloatArray q_bias;
+    FloatArray k_bias;
+    FloatArray v_bias;
+    FloatArray output_bias;
+    FloatArray q_norm;  // [head_dim], or [n_heads · head_dim]
+    FloatArray k_norm;  // [head_dim], or [n_kv_heads · head_dim]
+    FloatArray sinks;   // [n_heads]
 };
 
 struct DeltaNetWeights {
@@ -61,10 +66,10 @@ struct DeltaNetWeights {
     TensorView z;                   // [n_value_heads · value, d_model]: gate of the result
     TensorView qkvz;                // or both in one, key head by key head (see DeltaNetSpec)
     std::vector<TensorView> gates;  // beta [n_value_heads, d_model] and alpha, or both in one matrix
-    std::vector<float> conv;        // [channels, conv_width]
-    std::vector<float> a;           // [n_value_heads], negative
-    std::vector<float> dt_bias;     // [n_value_heads]
-    std::vector<float> norm;        // [value]
+    FloatArray conv;                // [channels, conv_width]
+    FloatArray a;                   // [n_value_heads], negative
+    FloatArray dt_bias;             // [n_value_heads]
+    FloatArray norm;                // [value]
     TensorView output;              // [d_model, n_value_heads · value]
 };
 
@@ -83,14 +88,14 @@ struct ExpertWeights {
 };
 
 struct MoeFfnWeights {
-    TensorView router;                  // [n_experts, d_model]
-    std::vector<float> selection_bias;  // [n_experts], or empty
-    std::vector<float> router_bias;     // [n_experts], or empty
+    TensorView router;          // [n_experts, d_model]
+    FloatArray selection_bias;  // [n_experts], or empty
+    FloatArray router_bias;     // [n_experts], or empty
     std::vector<ExpertWeights> experts;
     // Of all experts, one after the other: [n_experts · d_ff] twice and [n_experts · d_model], or empty.
-    std::vector<float> gate_bias;
-    std::vector<float> up_bias;
-    std::vector<float> down_bias;
+    FloatArray gate_bias;
+    FloatArray up_bias;
+    FloatArray down_bias;
     std::optional<DenseFfnWeights> shared;
     std::optional<TensorView> shared_gate;  // [1, d_model]
 };
@@ -98,17 +103,21 @@ struct MoeFfnWeights {
 using FfnWeights = std::variant<DenseFfnWeights, MoeFfnWeights>;
 
 struct LayerWeights {
-    std::vector<float> attention_norm;  // [d_model]
+    FloatArray attention_norm;  // [d_model]
     AttentionWeights attention;
-    std::vector<float> ffn_norm;  // [d_model]
+    FloatArray ffn_norm;  // [d_model]
     FfnWeights ffn;
 };
 
 struct Weights {
-    TensorView token_embedding;      // [n_vocab, d_model]
-    std::vector<float> output_norm;  // [d_model]
-    TensorView output;               // [n_vocab, d_model]; the embedding where the file has none (tied)
+    TensorView token_embedding;  // [n_vocab, d_model]
+    FloatArray output_norm;      // [d_model]
+    TensorView output;           // [n_vocab, d_model]; the embedding where the file has none (tied)
     std::vector<LayerWeights> layers;
+
+    // What the arrays look at. Its owners are the Weights that were bound and their copies, so that no array
+    // outlives its values; nobody writes to it any more.
+    std::shared_ptr<const std::vector<std::vector<float>>> values;
 };
 
 // Finds every tensor that the spec calls for. Error{bad_input} for a missing tensor or a wrong shape,
@@ -116,8 +125,10 @@ struct Weights {
 // could mean a wrong answer.
 Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec);
 
-// Calls visit with every view that there is but those of the routed experts. One that two uses share (a tied
+// Calls visit_matrix with every view that there is but those of the routed experts, and visit_array with
+// every array that is not empty, those of the experts' biases included. One that two uses share (a tied
 // output) is visited twice.
-void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit);
+void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit_matrix,
+                       const std::function<void(FloatArray&)>& visit_array);
 
 }  // namespace greenroom::runtime

@@ -59,8 +59,8 @@ ModelSpec read_llama4(const quant::Gguf& gguf) {
     if (moe.router.n_experts != kExpertsOfMaverick) rotated.qk_norm = GqaSpec::QkNorm::after_rope;
     GqaSpec unrotated = gqa;
     unrotated.rotates = false;
-    unrotated.temperature = kTemperature;
-    unrotated.temperature_floor = kTemperatureFloor;
+    unrotated.has_temperature = true;
+    spec.temperature = {kTemperature, kTemperatureFloor};
 
     const int n_layers = read_n_layers(meta);
     const int moe_step = meta.require_int("interleave_moe_layer_step", 1, kMaxLayers);

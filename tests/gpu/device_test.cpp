@@ -1,5 +1,7 @@
 #include "gpu/device.h"
 
+#include "quant/base/error.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
@@ -48,6 +50,27 @@ TEST(Device, DescribesEachDevice) {
         EXPECT_LE(device.free_bytes, device.total_bytes);
         EXPECT_GE(device.compute_major, 5);
     }
+}
+
+TEST(Device, AnIndexThatIsNotThereIsAnErrorThatEndsThere) {
+    const std::string status = gpu_status();
+    EXPECT_THROW(use_device(1000), Error);
+    EXPECT_EQ(gpu_status(), status);
+    if (!list_devices().empty()) use_device(0);
+}
+
+TEST(Device, SupportsTuringAndLater) {
+    const auto supported = [](int major, int minor) {
+        DeviceInfo device;
+        device.compute_major = major;
+        device.compute_minor = minor;
+        return device.supported();
+    };
+    EXPECT_FALSE(supported(6, 1));
+    EXPECT_FALSE(supported(7, 0));
+    EXPECT_TRUE(supported(7, 5));
+    EXPECT_TRUE(supported(8, 0));
+    EXPECT_TRUE(supported(12, 0));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <optional>
 
 namespace greenroom::test {
@@ -34,10 +35,13 @@ const Layer* find_layer(std::string_view name) {
 }
 
 // Libraries that stay behind our own interfaces: their headers are for .cpp, .cu and .cuh files only.
-constexpr std::array<std::string_view, 13> kHiddenLibraries = {
-    "cublas",   "cuda",     "curand", "dnnl",    "httplib", "hwloc",    "histedit",
-    "liburing", "mimalloc", "omp.h",  "oneapi/", "pcre2",   "utf8proc",
+constexpr std::array<std::string_view, 15> kHiddenLibraries = {
+    "boost/",   "cublas",   "cuda",  "curand", "dnnl",    "httplib", "hwloc",    "histedit",
+    "liburing", "mimalloc", "mma.h", "omp.h",  "oneapi/", "pcre2",   "utf8proc",
 };
+
+// What compilers of CUDA read, and the emulation in tests.
+bool is_device_code(std::string_view path) { return path.ends_with(".cu") || path.ends_with(".cuh"); }
 
 struct Include {
     std::string_view name;
@@ -80,14 +84,62 @@ std::optional<std::string> broken_rule(const Layer& layer, std::string_view path
     if (ours && path.starts_with("quant/base/") && !include.name.starts_with("quant/base/") &&
         include.name != "quant/types.h")
         return "quant/base/ may include quant/base/ and quant/types.h only";
+    if (ours && include.name.ends_with(".cuh") && !is_device_code(path))
+        return "headers of device code are for .cu and .cuh files only";
     const bool hidden =
         std::any_of(kHiddenLibraries.begin(), kHiddenLibraries.end(),
                     [&](std::string_view library) { return include.name.starts_with(library); });
     if (!ours && hidden && path.ends_with(".h")) return "this library's types stay in .cpp and .cu files";
+    if (!ours && hidden && path.ends_with(".cu")) return "kernels are written with what gpu/*.cuh offer";
     return std::nullopt;
 }
 
+// Words that a kernel file may not contain, and what to say instead.
+struct Forbidden {
+    std::string_view word;
+    std::string_view instead;
+};
+constexpr Forbidden kForbiddenInKernels[] = {
+    {"<<<", "launch()"},
+    {"__CUDACC__", "a wrapper in gpu/*.cuh"},
+    {"__CUDA_ARCH__", "a wrapper in gpu/*.cuh"},
+    {"GREENROOM_CUDA_EMULATION", "a wrapper in gpu/*.cuh"},
+    {"asm", "a wrapper in gpu/*.cuh"},
+    {"__shfl", "shuffle(), shuffle_xor() …"},
+    {"__ballot", "ballot()"},
+    {"__dp4a", "dot4()"},
+    {"extern __shared__", "shared_memory()"},
+};
+
+bool is_word_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+// Is there `word` in the line, before a comment, and not as the end of a longer name?
+bool contains_word(std::string_view line, std::string_view word) {
+    line = line.substr(0, line.find("//"));
+    for (std::size_t at = line.find(word); at != std::string_view::npos; at = line.find(word, at + 1)) {
+        const bool begins = !is_word_character(word.front()) || at == 0 || !is_word_character(line[at - 1]);
+        const std::size_t end = at + word.size();
+        const bool ends = word != "asm" || end == line.size() || !is_word_character(line[end]);
+        if (begins && ends) return true;
+    }
+    return false;
+}
+
 }  // namespace
+
+std::vector<std::string> broken_kernel_rules(std::string_view path, std::string_view text) {
+    std::vector<std::string> broken;
+    if (!path.starts_with("gpu/") || !path.ends_with(".cu")) return broken;
+    for (int line_number = 1; !text.empty(); ++line_number) {
+        const std::string_view line = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(line.size() + 1, text.size()));
+        for (const Forbidden& forbidden : kForbiddenInKernels)
+            if (contains_word(line, forbidden.word))
+                broken.push_back(
+                    fmt::format("{}:{}: {}: use {}", path, line_number, forbidden.word, forbidden.instead));
+    }
+    return broken;
+}
 
 std::vector<std::string> broken_include_rules(std::string_view path, std::string_view text) {
     const Layer* layer = find_layer(first_folder(path));

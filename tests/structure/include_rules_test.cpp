@@ -48,7 +48,22 @@ TEST(IncludeRules, KeepForeignTypesOutOfHeaders) {
     EXPECT_TRUE(broken_include_rules("cpu/topology.cpp", "#include <hwloc.h>").empty());
     EXPECT_EQ(broken_include_rules("gpu/stream.h", "#include <cuda_runtime.h>").size(), 1U);
     EXPECT_TRUE(broken_include_rules("gpu/device.cuh", "#include <cuda_runtime.h>").empty());
+    EXPECT_EQ(broken_include_rules("gpu/kernels/add.cu", "#include <cuda_runtime.h>").size(), 1U);
+    EXPECT_EQ(broken_include_rules("gpu/kernels/add.h", "#include \"gpu/device.cuh\"").size(), 1U);
+    EXPECT_EQ(broken_include_rules("gpu/memory.cpp", "#include \"gpu/device.cuh\"").size(), 1U);
+    EXPECT_TRUE(broken_include_rules("gpu/kernels/add.cu", "#include \"gpu/device.cuh\"").empty());
     EXPECT_TRUE(broken_include_rules("cpu/ops.h", "#include <span>\n#include <fmt/format.h>").empty());
+}
+
+TEST(KernelRules, KeepKernelsReadableForBothCompilers) {
+    for (const char* line : {"    add_kernel<<<1, 32>>>(x);", "#ifdef __CUDACC__", "#if __CUDA_ARCH__ >= 800",
+                             "v = __shfl_sync(m, v, 0);", "asm volatile(\"\");",
+                             "extern __shared__ float x[];", "#ifdef GREENROOM_CUDA_EMULATION"})
+        EXPECT_EQ(broken_kernel_rules("gpu/kernels/add.cu", line).size(), 1U) << line;
+    for (const char* line :
+         {"// no <<<>>> here", "int plasma = 1;", "v = shuffle(v, 0);", "__shared__ float x[32];"})
+        EXPECT_TRUE(broken_kernel_rules("gpu/kernels/add.cu", line).empty()) << line;
+    EXPECT_TRUE(broken_kernel_rules("gpu/device.cuh", "#ifdef GREENROOM_CUDA_EMULATION").empty());
 }
 
 TEST(IncludeRules, SayWhichLineBreaksWhichRule) {

@@ -51,9 +51,15 @@ TEST(Tree, IncludesFollowTheArrows) {
             ADD_FAILURE() << broken;
 }
 
+TEST(Tree, KernelsAreForBothCompilers) {
+    for (const Source& source : load_sources())
+        for (const std::string& broken : broken_kernel_rules(source.path, source.text))
+            ADD_FAILURE() << broken;
+}
+
 TEST(Tree, HeadersAreGuardedAndLeaveNamespacesClosed) {
     for (const Source& source : load_sources()) {
-        if (!source.path.ends_with(".h")) continue;
+        if (!source.path.ends_with(".h") && !source.path.ends_with(".cuh")) continue;
         EXPECT_NE(source.text.find("#pragma once\n"), std::string::npos) << source.path;
         EXPECT_EQ(source.text.find("\nusing namespace "), std::string::npos) << source.path;
     }

@@ -1,0 +1,71 @@
+#pragma once
+
+// GpuLane: the GPU's part of an engine: in its memory the weights that every token needs, slots for routed
+// experts, and what the sessions remember; and the evaluators that work there.
+//
+// Threads: as the engine.
+
+#include "runtime/evaluator.h"
+#include "runtime/model_spec.h"
+#include "runtime/ram_tier.h"
+#include "runtime/session_options.h"
+#include "runtime/weights.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace greenroom::cpu {
+class ThreadTeam;
+}
+
+namespace greenroom::runtime {
+
+struct GpuOptions {
+    enum class Use { off, on };
+
+    Use use = Use::off;
+    std::int64_t vram_bytes = 0;  // what may be used of the GPU's memory; 0: what is free, less a reserve
+    std::int64_t max_expert_bytes = 0;  // of it for experts at most; 0: what is left
+};
+
+// What an engine has.
+struct GpuModel {
+    const std::string& path;  // for messages
+    const ModelSpec& spec;
+    const Weights& weights;
+    RamTier* experts;  // nullptr for a model without routed experts
+    cpu::ThreadTeam& threads;
+};
+
+// For reports; to be used under the engine's evaluation_mutex().
+struct GpuUsage {
+    std::int64_t total_bytes = 0;  // what may be used
+    std::int64_t resident_bytes = 0;
+    std::int64_t expert_bytes = 0;
+    // Experts that a layer has called for a batch, by where they were computed, and those copied to VRAM.
+    std::int64_t n_hits = 0;
+    std::int64_t n_misses = 0;
+    std::int64_t n_uploads = 0;
+};
+
+class GpuLane {
+  public:
+    // Copies the weights to the GPU and reserves the slots; memory is kept free for n_sessions sessions of
+    // this plan. What the model refers to must outlive it. Error{device} without a GPU that can be used (says
+    // why), {out_of_memory} with the parts.
+    static std::unique_ptr<GpuLane> open(const GpuModel& model, const GpuOptions& options,
+                                         const SessionPlan& session, int n_sessions);
+
+    GpuLane() = default;
+    virtual ~GpuLane() = default;
+    GpuLane(const GpuLane&) = delete;
+    GpuLane& operator=(const GpuLane&) = delete;
+
+    // Error{out_of_memory}.
+    virtual std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) = 0;
+
+    virtual GpuUsage usage() const = 0;
+};
+
+}  // namespace greenroom::runtime

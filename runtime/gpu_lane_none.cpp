@@ -1,0 +1,12 @@
+#include "gpu/device.h"
+#include "quant/base/error.h"
+#include "runtime/gpu_lane.h"
+
+namespace greenroom::runtime {
+
+std::unique_ptr<GpuLane> GpuLane::open(const GpuModel& /*model*/, const GpuOptions& /*options*/,
+                                       const SessionPlan& /*session*/, int /*n_sessions*/) {
+    fail(ErrorKind::device, "no GPU can be used: {}", gpu::gpu_status());
+}
+
+}  // namespace greenroom::runtime

@@ -1,0 +1,158 @@
+#include "runtime/hybrid_experts.h"
+
+#include "gpu/kernels/expert_ffn.h"
+#include "quant/base/error.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+#include <variant>
+
+namespace greenroom::runtime {
+namespace {
+
+constexpr auto kWord = static_cast<std::int64_t>(sizeof(std::int32_t));
+
+// Most calls of a layer, and most experts that they can be of.
+struct CallExtent {
+    std::int64_t n_calls = 0;
+    std::int64_t n_groups = 0;
+
+    CallExtent(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
+        const ModelExtent extent = extent_of(spec);
+        n_calls = batch_tokens * extent.max_top_k;
+        n_groups = std::min(extent.max_experts, n_calls);
+    }
+
+    // The pointers first, then words: two counts, experts, first calls, calls.
+    std::int64_t bytes() const noexcept {
+        return n_groups * static_cast<std::int64_t>(sizeof(std::byte*)) +
+               (2 + n_groups + n_groups + 1 + n_calls) * kWord;
+    }
+
+    gpu::HitGroups groups(std::byte* memory) const noexcept {
+        gpu::HitGroups hits;
+        hits.slots = reinterpret_cast<const std::byte**>(memory);
+        hits.n_groups = reinterpret_cast<std::int32_t*>(hits.slots + n_groups);
+        hits.n_misses = hits.n_groups + 1;
+        hits.experts = hits.n_misses + 1;
+        hits.first = hits.experts + n_groups;
+        hits.calls = hits.first + n_groups + 1;
+        return hits;
+    }
+};
+
+const MoeFfnSpec& moe_of(const ModelSpec& spec, int layer) {
+    return std::get<MoeFfnSpec>(spec.layers[static_cast<std::size_t>(layer)].ffn);
+}
+
+const float* data_or_null(FloatArray array) noexcept { return array.empty() ? nullptr : array.data(); }
+
+// What the kernels have to know of a layer. weights: where they work, or anywhere for their scratch.
+gpu::ExpertLayer expert_layer(const ModelSpec& spec, const Weights& weights, int layer) {
+    const MoeFfnSpec& moe = moe_of(spec, layer);
+    const auto& w = std::get<MoeFfnWeights>(weights.layers[static_cast<std::size_t>(layer)].ffn);
+    const VramSlotLayout slot(w.experts.front());
+    return {.n_experts = moe.router.n_experts,
+            .top_k = moe.router.top_k,
+            .d_model = spec.d_model,
+            .d_ff = moe.d_ff,
+            .glu = moe.glu,
+            .gate = {slot.types[0], slot.offsets[0]},
+            .up = {slot.types[1], slot.offsets[1]},
+            .down = {slot.types[2], slot.offsets[2]},
+            .gate_bias = data_or_null(w.gate_bias),
+            .up_bias = data_or_null(w.up_bias),
+            .down_bias = data_or_null(w.down_bias)};
+}
+
+}  // namespace
+
+std::int64_t HybridExperts::device_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
+    const CallExtent extent(spec, batch_tokens);
+    return extent.bytes() + extent.n_calls * (spec.d_model + extent_of(spec).max_expert_d_ff) * kWord;
+}
+
+std::int64_t HybridExperts::scratch_bytes(const ModelSpec& spec, const Weights& weights,
+                                          Activations activations, std::int64_t batch_tokens) {
+    std::int64_t most = 0;
+    for (int i = 0; i < spec.n_layers(); ++i)
+        if (std::holds_alternative<MoeFfnSpec>(spec.layers[static_cast<std::size_t>(i)].ffn))
+            most = std::max(
+                most, gpu::expert_scratch_bytes(expert_layer(spec, weights, i), activations, batch_tokens));
+    return most;
+}
+
+HybridExperts::HybridExperts(const ModelSpec& spec, const Weights& weights, gpu::DeviceBudget& budget,
+                             gpu::Ops& ops, VramTier* tier, Misses misses, std::int64_t batch_tokens)
+    : spec_(spec), weights_(weights), ops_(ops), tier_(tier), misses_(std::move(misses)) {
+    const CallExtent extent(spec, batch_tokens);
+    hits_memory_ = gpu::DeviceBuffer(budget, extent.bytes(), "the calls of experts in VRAM");
+    hits_ = extent.groups(hits_memory_.data());
+    results_ = ops.allocate(extent.n_calls * spec.d_model);
+    hidden_ = ops.allocate(extent.n_calls * extent_of(spec).max_expert_d_ff);
+    told_experts_ = ops.allocate_host<std::int32_t>(extent.n_calls);
+    told_missed_ = ops.allocate_host<std::int32_t>(extent.n_calls);
+    told_weights_ = ops.allocate_host<float>(extent.n_calls);
+    told_ready_ = ops.allocate_host<std::uint32_t>(1);
+    x_ = ops.allocate_host<float>(batch_tokens * spec.d_model);
+    sum_ = ops.allocate_host<float>(batch_tokens * spec.d_model);
+    guessed_.resize(static_cast<std::size_t>(extent.n_calls));
+}
+
+void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+                          std::span<const float> factors) {
+    layer_ = layer;
+    x_on_device_ = x;
+    experts_ = experts;
+    factors_ = factors;
+    const int ordinal = tier_->ordinal(layer);
+    if (ordinal == 0) tier_->begin_batch(ops_.stream(), x.n_rows);
+    gpu::split_calls(ops_.stream(), hits_,
+                     {told_experts_.data(), told_weights_.data(), told_missed_.data(), told_ready_.data()},
+                     experts, factors, tier_->slots(ordinal), ops_.step());
+    gpu::copy_to_host(ops_.stream(), x_.data(), x.data, x.n_rows * x.n_cols * kWord);
+    ops_.wait();
+
+    tier_->on_calls(ordinal, experts, factors, moe_of(spec_, layer).router.top_k);
+    const std::span<const std::int32_t> missed{told_missed_.data(), experts.size()};
+    const auto n_hits = std::ranges::count(missed, ExpertScheduler::kNotHere);
+    has_hits_ = n_hits > 0;
+    has_misses_ = n_hits < std::ssize(missed);
+    misses_.scheduler->begin(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, missed, factors);
+}
+
+void HybridExperts::expect(const RouterGuess& guess) {
+    ops_.wait();
+    const int ordinal = tier_->ordinal(guess.layer);
+    const std::span<std::int32_t> misses = std::span(guessed_).first(guess.experts.size());
+    std::ranges::transform(guess.experts, misses.begin(), [&](std::int32_t expert) {
+        return tier_->is_resident({ordinal, expert}) ? ExpertScheduler::kNotHere : expert;
+    });
+    misses_.scheduler->expect({guess.layer, guess.distance, guess.first_position, guess.rule, misses});
+}
+
+bool HybridExperts::finish(MatrixView out, const std::atomic<bool>* cancelled) {
+    if (has_hits_) add_hits(out);
+    const MatrixView sum{sum_.data(), out.n_rows, out.n_cols, out.n_cols};
+    if (has_misses_) std::fill_n(sum.data, sum.n_rows * sum.n_cols, 0.0F);
+    if (!misses_.scheduler->finish(sum, cancelled)) return false;
+    if (has_misses_) ops_.add(out, sum);
+    return true;
+}
+
+void HybridExperts::add_hits(MatrixView out) {
+    const MoeFfnSpec& moe = moe_of(spec_, layer_);
+    const auto n_calls = static_cast<std::int64_t>(experts_.size());
+    const MatrixView results{results_.data(), n_calls, spec_.d_model, spec_.d_model};
+    const MatrixView hidden{hidden_.data(), n_calls, moe.d_ff, moe.d_ff};
+    // A weight multiplies either the expert's input or its output.
+    const std::span<const float> none;
+    gpu::run_experts(ops_.stream(), results, hidden, x_on_device_, expert_layer(spec_, weights_, layer_),
+                     hits_, moe.weighs_input ? factors_ : none, ops_.activations(), ops_.scratch());
+    gpu::add_weighted(ops_.stream(), out, results, moe.weighs_input ? none : factors_, experts_,
+                      tier_->slots(tier_->ordinal(layer_)), moe.router.top_k);
+    tier_->record_use(ops_.stream());
+}
+
+}  // namespace greenroom::runtime

@@ -1,0 +1,84 @@
+#pragma once
+
+// HybridExperts: the routed experts of a layer, computed where they are: those with a slot in VRAM by the
+// GPU, the others by the CPU meanwhile. Satisfies the concept Experts for gpu::Ops.
+//
+//     begin()     the router's choice is split into hits and misses, on the GPU; the host waits for it and
+//     for
+//                 a copy of x, and has the misses that are not in RAM read
+//     finish()    the hits are enqueued; the CPU computes the misses; their sum is enqueued to be added
+//
+// One per session, on the thread that evaluates. Reserves everything in the constructor.
+
+#include "cpu/ops.h"
+#include "gpu/kernels/calls.h"
+#include "gpu/memory.h"
+#include "gpu/ops.h"
+#include "quant/base/matrix_view.h"
+#include "runtime/model_spec.h"
+#include "runtime/observer.h"
+#include "runtime/scheduler.h"
+#include "runtime/vram_tier.h"
+#include "runtime/weights.h"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace greenroom::runtime {
+
+class HybridExperts {
+  public:
+    // Those computed by the CPU.
+    struct Misses {
+        std::unique_ptr<cpu::Ops> ops;
+        std::unique_ptr<ExpertScheduler> scheduler;
+    };
+
+    // weights: where ops works. tier may be null for a model without MoE layers. All but misses must outlive
+    // it.
+    HybridExperts(const ModelSpec& spec, const Weights& weights, gpu::DeviceBudget& budget, gpu::Ops& ops,
+                  VramTier* tier, Misses misses, std::int64_t batch_tokens);
+
+    void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+               std::span<const float> factors);
+    int n_guesses(std::int64_t n_tokens) const noexcept { return misses_.scheduler->n_guesses(n_tokens); }
+    void expect(const RouterGuess& guess);
+    bool finish(MatrixView out, const std::atomic<bool>* cancelled);
+
+    // What the constructor takes of the GPU's memory, and what the Ops' scratch has to have.
+    static std::int64_t device_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept;
+    static std::int64_t scratch_bytes(const ModelSpec& spec, const Weights& weights, Activations activations,
+                                      std::int64_t batch_tokens);
+
+  private:
+    void add_hits(MatrixView out);
+
+    const ModelSpec& spec_;
+    const Weights& weights_;
+    gpu::Ops& ops_;
+    VramTier* tier_;
+    Misses misses_;
+    gpu::DeviceBuffer hits_memory_;
+    gpu::HitGroups hits_;
+    gpu::Ops::Buffer results_;                                 // a row of d_model per call
+    gpu::Ops::Buffer hidden_;                                  // a row of d_ff per call
+    gpu::HostArray<std::int32_t> told_experts_, told_missed_;  // of every call; see gpu::HostCalls
+    gpu::HostArray<float> told_weights_;
+    gpu::HostArray<std::uint32_t> told_ready_;
+    gpu::HostArray<float> x_;    // for the CPU
+    gpu::HostArray<float> sum_;  // of the misses
+    std::vector<std::int32_t> guessed_;
+
+    // Of the layer in hand.
+    int layer_ = 0;
+    ConstMatrixView x_on_device_;
+    std::span<const std::int32_t> experts_;
+    std::span<const float> factors_;
+    bool has_hits_ = false;
+    bool has_misses_ = false;
+};
+
+}  // namespace greenroom::runtime

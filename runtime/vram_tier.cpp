@@ -1,0 +1,209 @@
+#include "runtime/vram_tier.h"
+
+#include "quant/base/error.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <variant>
+
+namespace greenroom::runtime {
+namespace {
+
+// Of copies under way at most, and so what a batch may change: a bound on what uploads take from the link. A
+// PCIe 4.0 x16 link has it over in 3 ms.
+constexpr std::int64_t kUploadBytes = std::int64_t{64} << 20;
+
+// Kernels read a word beyond a matrix's end.
+constexpr std::int64_t kBeyondEnd = 16;
+
+std::vector<VramSlotLayout> slot_layouts(const ExpertLayouts& layouts, const Weights& weights) {
+    std::vector<VramSlotLayout> all;
+    for (int ordinal = 0; ordinal < layouts.n_layers(); ++ordinal) {
+        const LayerWeights& layer = weights.layers[static_cast<std::size_t>(layouts.layer(ordinal))];
+        all.emplace_back(std::get<MoeFfnWeights>(layer.ffn).experts.front());
+    }
+    return all;
+}
+
+std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts) {
+    std::vector<std::int64_t> bytes;
+    for (const VramSlotLayout& layout : layouts) bytes.push_back(layout.slot_bytes);
+    return bytes;
+}
+
+// A miss goes to a free slot or to that of an expert that is worth less; nothing needs a slot to spare.
+cache::SlotPlanOptions plan_options(const ExpertLayouts& layouts, cache::Scope scope,
+                                    std::int64_t budget_bytes) {
+    return {.scope = scope,
+            .n_experts = layouts.n_experts(),
+            .top_k = layouts.top_k(),
+            .n_spare = 0,
+            .budget_bytes = budget_bytes};
+}
+
+std::size_t index_of(const ExpertLayouts& layouts, cache::ExpertId id) noexcept {
+    return static_cast<std::size_t>(std::int64_t{id.layer} * layouts.n_experts() + id.index);
+}
+
+// Copies under way at most. The experts are held in RAM meanwhile: where not all are there, most of the slots
+// stay for what is called.
+int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layouts) {
+    constexpr std::int64_t kFewest = 4;
+    constexpr std::int64_t kMost = 256;
+    const std::vector<std::int64_t> bytes = slot_bytes(layouts);
+    std::int64_t n = std::clamp(kUploadBytes / std::ranges::max(bytes), kFewest, kMost);
+    if (ram.plan().n_kept() < ram.layouts().n_all())
+        for (const cache::SlotClass& c : ram.plan().classes()) n = std::min(n, c.n_slots() / 4);
+    return static_cast<int>(n);
+}
+
+}  // namespace
+
+std::int64_t VramTier::least_bytes(const ExpertLayouts& layouts, const Weights& weights) {
+    return cache::SlotPlan::least_bytes(slot_bytes(slot_layouts(layouts, weights)),
+                                        plan_options(layouts, cache::Scope::layer, 0));
+}
+
+std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights) {
+    return cache::SlotPlan::most_bytes(slot_bytes(slot_layouts(layouts, weights)),
+                                       plan_options(layouts, cache::Scope::layer, 0));
+}
+
+VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes)
+    : ram_(ram),
+      layouts_(slot_layouts(ram.layouts(), weights)),
+      max_uploads_(choose_max_uploads(ram, layouts_)) {
+    const ExpertLayouts& experts = ram.layouts();
+    const auto n_all =
+        static_cast<std::size_t>(experts.n_layers()) * static_cast<std::size_t>(experts.n_experts());
+    const auto table_bytes = static_cast<std::int64_t>(n_all * sizeof(std::byte*));
+    table_ = gpu::DeviceBuffer(budget, table_bytes, "the table of expert slots");
+    next_table_ = gpu::PinnedBuffer(table_bytes, "the table of expert slots");
+    called_in_.assign(n_all, 0);
+    wanted_.reserve(n_all);
+
+    const std::vector<std::int64_t> bytes = slot_bytes(layouts_);
+    const cache::SlotPlanOptions options = plan_options(experts, ram.options().scope, budget_bytes);
+    if (budget_bytes < cache::SlotPlan::least_bytes(bytes, options) || max_uploads_ == 0) return;
+    const cache::SlotPlan plan(bytes, options);
+    memory_ = gpu::DeviceBuffer(budget, plan.total_bytes() + kBeyondEnd, "expert slots");
+    for (const cache::SlotClass& c : ram.plan().classes())
+        pinned_.emplace_back(ram.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
+                             "experts in RAM");
+    policy_ = cache::make_policy(ram.options().policy,
+                                 {.n_layers = experts.n_layers(),
+                                  .n_experts = experts.n_experts(),
+                                  .top_k = experts.top_k(),
+                                  .n_slots = plan.n_kept()},
+                                 ram.options().scope);
+    arrived_.resize(static_cast<std::size_t>(max_uploads_));
+    mover_ = std::make_unique<DeviceMover>(ram, layouts_, max_uploads_);
+
+    std::vector<cache::SlotLayout> slots(n_all);
+    for (std::int32_t ordinal = 0; ordinal < experts.n_layers(); ++ordinal) {
+        const auto layer = static_cast<std::size_t>(experts.layer(ordinal));
+        const VramSlotLayout& layout = slot_layout(ordinal);
+        std::int32_t e = 0;
+        for (const ExpertWeights& expert : std::get<MoeFfnWeights>(weights.layers[layer].ffn).experts) {
+            const cache::ExpertId id{ordinal, e++};
+            // One whose matrices are of other types than its neighbours' stays with the CPU.
+            if (VramSlotLayout(expert) != layout) continue;
+            const std::array<cache::ByteRange, 3> ranges{layout.range(id, 0), layout.range(id, 1),
+                                                         layout.range(id, 2)};
+            cache::SlotLayout& slot = slots[index_of(experts, id)];
+            slot = cache::SlotLayout(ranges, VramSlotLayout::kAlignment);
+            for (std::size_t part = 0; part < ranges.size(); ++part)
+                GR_CHECK(slot.parts()[part].slot_offset == layout.offsets[part]);
+        }
+    }
+    cache_ = std::make_unique<cache::ExpertCache>(*policy_, *mover_, memory_.data(), plan, slots);
+}
+
+std::span<const std::byte* const> VramTier::slots(int ordinal) const noexcept {
+    const auto n = static_cast<std::size_t>(ram_.layouts().n_experts());
+    return {table_.as<const std::byte*>() + static_cast<std::size_t>(ordinal) * n, n};
+}
+
+void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens) {
+    ++batch_;
+    first_step_ = n_steps_;
+    n_steps_ += n_tokens;
+    bool has_changed = !is_published_;
+    if (cache_ != nullptr) {
+        last_use_.wait();
+        has_changed |= take_in();
+        has_changed |= admit_wanted();
+    }
+    wanted_.clear();
+    if (has_changed)
+        publish(stream);
+    else
+        stream.wait(published_);
+}
+
+// What has been copied. True if anything was.
+bool VramTier::take_in() {
+    const std::size_t n = cache_->take_in(arrived_, std::chrono::microseconds(0));
+    for (const cache::ExpertId id : std::span(arrived_).first(n)) cache_->release(id);
+    counters_.n_uploads += static_cast<std::int64_t>(n);
+    return n > 0;
+}
+
+// Begins to copy the most valuable of the last batch's misses. True if somebody had to go for them.
+bool VramTier::admit_wanted() {
+    const std::int64_t n_before = cache_->n_resident();
+    std::sort(wanted_.begin(), wanted_.end(),
+              [this](cache::ExpertId a, cache::ExpertId b) { return policy_->score(a) > policy_->score(b); });
+    for (const cache::ExpertId id : wanted_)
+        if (cache_->n_reading() == max_uploads_ || !admit(id)) break;
+    return cache_->n_resident() < n_before;
+}
+
+// False when nobody else is to be tried.
+bool VramTier::admit(cache::ExpertId id) {
+    if (!cache_->is_absent(id) || !ram_.cache().is_resident(id)) return true;
+    if (!policy_->has_room(id.layer)) {
+        const std::optional<cache::ExpertId> victim = policy_->victim(id.layer);
+        if (!victim || policy_->score(id) <= policy_->score(*victim)) return true;
+    }
+    return cache_->demand(id) != cache::Demand::no_slot;
+}
+
+void VramTier::publish(gpu::Stream& stream) {
+    auto* table = next_table_.as<const std::byte*>();
+    const ExpertLayouts& experts = ram_.layouts();
+    for (std::int32_t ordinal = 0; ordinal < experts.n_layers(); ++ordinal)
+        for (std::int32_t e = 0; e < experts.n_experts(); ++e)
+            table[index_of(experts, {ordinal, e})] =
+                is_resident({ordinal, e}) ? cache_->part({ordinal, e}, 0) : nullptr;
+    gpu::copy_to_device(stream, table_.data(), table, next_table_.bytes());
+    stream.record(published_);
+    is_published_ = true;
+}
+
+void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
+                        int top_k) {
+    const auto step = static_cast<std::size_t>(top_k);
+    std::int64_t token = first_step_;
+    for (std::size_t i = 0; i < experts.size(); i += step, ++token)
+        if (cache_ != nullptr)
+            cache_->on_request({.layer = ordinal,
+                                .step = token,
+                                .experts = experts.subspan(i, step),
+                                .weights = factors.subspan(i, step)});
+    for (const std::int32_t expert : experts) {
+        const cache::ExpertId id{ordinal, expert};
+        if (std::exchange(called_in_[index_of(ram_.layouts(), id)], batch_) == batch_) continue;
+        if (is_resident(id)) {
+            ++counters_.n_hits;
+        } else {
+            ++counters_.n_misses;
+            wanted_.push_back(id);
+        }
+    }
+}
+
+}  // namespace greenroom::runtime

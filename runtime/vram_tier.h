@@ -1,0 +1,100 @@
+#pragma once
+
+// VramTier: the routed experts that have a slot in VRAM. An expert that a router has called and that is not
+// there is computed by the CPU; if it is worth more than one that is there, it is copied into VRAM meanwhile.
+//
+// Who is there changes between batches only: begin_batch() takes in what has been copied, lets others go for
+// what is worth more, and publishes the table of slots that the GPU looks at. Each expert in VRAM is held in
+// RAM only while it is being copied.
+//
+// One per engine, shared by its sessions; whoever evaluates holds the engine's lock. Nothing is allocated
+// after construction.
+
+#include "cache/expert_cache.h"
+#include "gpu/memory.h"
+#include "gpu/stream.h"
+#include "runtime/device_mover.h"
+#include "runtime/ram_tier.h"
+#include "runtime/weights.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace greenroom::runtime {
+
+// Counted from the beginning: experts that a layer has called for a batch, and where they were computed.
+struct VramCounters {
+    std::int64_t n_hits = 0;
+    std::int64_t n_misses = 0;
+    std::int64_t n_uploads = 0;
+
+    double hit_rate() const noexcept {
+        const std::int64_t n = n_hits + n_misses;
+        return n == 0 ? 0.0 : static_cast<double>(n_hits) / static_cast<double>(n);
+    }
+};
+
+class VramTier {
+  public:
+    // budget_bytes: of slots, taken from the budget; too little for any (see least_bytes()): no expert ever
+    // is in VRAM. ram and budget must outlive it. Error{out_of_memory}.
+    VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes);
+
+    // Budgets for one slot of each size, and for all experts.
+    static std::int64_t least_bytes(const ExpertLayouts& layouts, const Weights& weights);
+    static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights);
+
+    int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }
+
+    // The layer's experts' slots, nullptr where an expert has none, in device memory; and what a slot holds.
+    std::span<const std::byte* const> slots(int ordinal) const noexcept;
+    const VramSlotLayout& slot_layout(int ordinal) const {
+        return layouts_[static_cast<std::size_t>(ordinal)];
+    }
+
+    // Before a batch of n tokens goes through the layers on this stream.
+    void begin_batch(gpu::Stream& stream, std::int64_t n_tokens);
+    // What a layer's router has chosen for the batch: top_k of each token.
+    void on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
+                  int top_k);
+    // After what the stream has been given of a layer: until that is done its slots are in use.
+    void record_use(gpu::Stream& stream) { stream.record(last_use_); }
+
+    std::int64_t bytes() const noexcept { return memory_.bytes(); }  // of slots
+    bool is_resident(cache::ExpertId id) const { return cache_ != nullptr && cache_->is_resident(id); }
+    std::int64_t n_resident() const noexcept { return cache_ == nullptr ? 0 : cache_->n_resident(); }
+    const VramCounters& counters() const noexcept { return counters_; }
+
+  private:
+    bool take_in();
+    bool admit_wanted();
+    bool admit(cache::ExpertId id);
+    void publish(gpu::Stream& stream);
+
+    RamTier& ram_;
+    std::vector<VramSlotLayout> layouts_;  // by ordinal
+    gpu::DeviceBuffer memory_;             // the slots
+    gpu::DeviceBuffer table_;              // a pointer by ordinal and expert
+    gpu::PinnedBuffer next_table_;
+    std::vector<gpu::PinnedRegion> pinned_;  // the slots in RAM, by class: copies run beside everything else
+    gpu::Event last_use_;
+    gpu::Event published_;
+    std::unique_ptr<cache::Policy> policy_;
+    std::unique_ptr<DeviceMover> mover_;
+    std::unique_ptr<cache::ExpertCache> cache_;  // nullptr: no slots
+
+    int max_uploads_ = 0;
+    bool is_published_ = false;
+    VramCounters counters_;
+    std::int64_t batch_ = 0;       // its number, from 1 on
+    std::int64_t first_step_ = 0;  // of the batch's tokens
+    std::int64_t n_steps_ = 0;
+    std::vector<std::int64_t> called_in_;  // by ordinal and expert: the last batch that called it
+    std::vector<cache::ExpertId> wanted_;  // the batch's misses
+    std::vector<cache::ExpertId> arrived_;
+};
+
+}  // namespace greenroom::runtime
