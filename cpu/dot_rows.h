@@ -115,7 +115,7 @@ GR_AVX2_INLINE void prefetch_chunk(const typename Format::Block* block, std::int
     constexpr int kBytes = kBlocksPerChunk<Format> * static_cast<int>(sizeof(typename Format::Block));
     constexpr int kLine = 64;
     GR_UNROLL
-    for (int at = 0; at < kBytes; at += kLine) __builtin_prefetch(bytes + at);
+    for (int at = 0; at < kBytes; at += kLine) __builtin_prefetch(bytes + at, 0, 2);
 }
 
 // Rows [0, n_rows) of a tile, four at a time; where there are fewer the last one stands in for the others.
