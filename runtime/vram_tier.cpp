@@ -16,8 +16,8 @@ namespace {
 // PCIe 4.0 x16 link has it over in 3 ms.
 constexpr std::int64_t kUploadBytes = std::int64_t{64} << 20;
 
-// Kernels read a word beyond a matrix's end.
-constexpr std::int64_t kBeyondEnd = 16;
+// Kernels read a word beyond a matrix's end. As the budget counts it.
+constexpr std::int64_t kBeyondEnd = 256;
 
 std::vector<VramSlotLayout> slot_layouts(const ExpertLayouts& layouts, const Weights& weights) {
     std::vector<VramSlotLayout> all;
@@ -44,6 +44,18 @@ cache::SlotPlanOptions plan_options(const ExpertLayouts& layouts, cache::Scope s
             .budget_bytes = budget_bytes};
 }
 
+// By ordinal and expert.
+std::int64_t n_places(const ExpertLayouts& layouts) noexcept {
+    return std::int64_t{layouts.n_layers()} * layouts.n_experts();
+}
+
+// As the budget counts it.
+std::int64_t table_bytes(const ExpertLayouts& layouts) noexcept {
+    constexpr std::int64_t kRound = 256;
+    const std::int64_t bytes = n_places(layouts) * static_cast<std::int64_t>(sizeof(std::byte*));
+    return (bytes + kRound - 1) / kRound * kRound;
+}
+
 std::size_t index_of(const ExpertLayouts& layouts, cache::ExpertId id) noexcept {
     return static_cast<std::size_t>(std::int64_t{id.layer} * layouts.n_experts() + id.index);
 }
@@ -62,13 +74,9 @@ int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layou
 
 }  // namespace
 
-std::int64_t VramTier::least_bytes(const ExpertLayouts& layouts, const Weights& weights) {
-    return cache::SlotPlan::least_bytes(slot_bytes(slot_layouts(layouts, weights)),
-                                        plan_options(layouts, cache::Scope::layer, 0));
-}
-
 std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights) {
-    return cache::SlotPlan::most_bytes(slot_bytes(slot_layouts(layouts, weights)),
+    return table_bytes(layouts) + kBeyondEnd +
+           cache::SlotPlan::most_bytes(slot_bytes(slot_layouts(layouts, weights)),
                                        plan_options(layouts, cache::Scope::layer, 0));
 }
 
@@ -77,17 +85,16 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
       layouts_(slot_layouts(ram.layouts(), weights)),
       max_uploads_(choose_max_uploads(ram, layouts_)) {
     const ExpertLayouts& experts = ram.layouts();
-    const auto n_all =
-        static_cast<std::size_t>(experts.n_layers()) * static_cast<std::size_t>(experts.n_experts());
-    const auto table_bytes = static_cast<std::int64_t>(n_all * sizeof(std::byte*));
-    table_ = gpu::DeviceBuffer(budget, table_bytes, "the table of expert slots");
-    next_table_ = gpu::PinnedBuffer(table_bytes, "the table of expert slots");
+    const auto n_all = static_cast<std::size_t>(n_places(experts));
+    table_ = gpu::DeviceBuffer(budget, table_bytes(experts), "the table of expert slots");
+    next_table_ = gpu::PinnedBuffer(table_bytes(experts), "the table of expert slots");
     called_in_.assign(n_all, 0);
     wanted_.reserve(n_all);
 
     const std::vector<std::int64_t> bytes = slot_bytes(layouts_);
-    const cache::SlotPlanOptions options = plan_options(experts, ram.options().scope, budget_bytes);
-    if (budget_bytes < cache::SlotPlan::least_bytes(bytes, options) || max_uploads_ == 0) return;
+    const cache::SlotPlanOptions options =
+        plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd);
+    if (options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) || max_uploads_ == 0) return;
     const cache::SlotPlan plan(bytes, options);
     memory_ = gpu::DeviceBuffer(budget, plan.total_bytes() + kBeyondEnd, "expert slots");
     for (const cache::SlotClass& c : ram.plan().classes())

@@ -39,12 +39,11 @@ struct VramCounters {
 
 class VramTier {
   public:
-    // budget_bytes: of slots, taken from the budget; too little for any (see least_bytes()): no expert ever
+    // budget_bytes: what it may take from the budget; with too little for a slot of each size no expert ever
     // is in VRAM. ram and budget must outlive it. Error{out_of_memory}.
     VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes);
 
-    // Budgets for one slot of each size, and for all experts.
-    static std::int64_t least_bytes(const ExpertLayouts& layouts, const Weights& weights);
+    // With room for all experts.
     static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights);
 
     int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }

@@ -2,7 +2,6 @@
 
 #include "gpu/memory.h"
 
-#include "gpu/device.h"
 #include "gpu/stream.h"
 #include "quant/base/error.h"
 #include "tests/support/errors.h"
@@ -20,14 +19,7 @@ namespace {
 
 using greenroom::test::expect_error;
 
-class Memory : public testing::Test {
-  protected:
-    void SetUp() override {
-        if (list_devices().empty()) GTEST_SKIP() << "no GPU: " << gpu_status();
-    }
-};
-
-TEST_F(Memory, BudgetCountsWhatBuffersHold) {
+TEST(Memory, BudgetCountsWhatBuffersHold) {
     DeviceBudget budget(10000);
     {
         const DeviceBuffer a(budget, 1000, "a");
@@ -44,7 +36,7 @@ TEST_F(Memory, BudgetCountsWhatBuffersHold) {
     EXPECT_EQ(budget.used_bytes(), 0);
 }
 
-TEST_F(Memory, BudgetIsNeverExceeded) {
+TEST(Memory, BudgetIsNeverExceeded) {
     DeviceBudget budget(10000);
     const DeviceBuffer first(budget, 6000, "weights");
     expect_error(ErrorKind::out_of_memory, {"kv cache", "4352", "10000", "6144"},
@@ -53,7 +45,7 @@ TEST_F(Memory, BudgetIsNeverExceeded) {
     const DeviceBuffer fits(budget, 3840, "kv cache");
 }
 
-TEST_F(Memory, BudgetMayBeUsedByManyThreads) {
+TEST(Memory, BudgetMayBeUsedByManyThreads) {
     DeviceBudget budget(std::int64_t{1} << 20);
     {
         std::vector<std::jthread> threads;
@@ -65,7 +57,7 @@ TEST_F(Memory, BudgetMayBeUsedByManyThreads) {
     EXPECT_EQ(budget.used_bytes(), 0);
 }
 
-TEST_F(Memory, EmptyBuffersAreFine) {
+TEST(Memory, EmptyBuffersAreFine) {
     DeviceBudget budget(0);
     const DeviceBuffer nothing;
     const DeviceBuffer empty(budget, 0, "nothing");
@@ -76,7 +68,7 @@ TEST_F(Memory, EmptyBuffersAreFine) {
 }
 
 // More than any device has, by a budget that allows it.
-TEST_F(Memory, ADeviceThatIsFullSaysSoAndLeavesNothingBehind) {
+TEST(Memory, ADeviceThatIsFullSaysSoAndLeavesNothingBehind) {
     DeviceBudget budget(std::int64_t{1} << 60);
     expect_error(ErrorKind::out_of_memory,
                  {"weights", "reserving 1125899906842624 bytes of GPU memory", "are free"},
@@ -88,7 +80,7 @@ TEST_F(Memory, ADeviceThatIsFullSaysSoAndLeavesNothingBehind) {
     EXPECT_GT(free_device_bytes(), 0);
 }
 
-TEST_F(Memory, PinnedMemoryGoesThereAndBack) {
+TEST(Memory, PinnedMemoryGoesThereAndBack) {
     DeviceBudget budget(4096);
     Stream stream;
     PinnedBuffer from(4000, "from");
@@ -113,7 +105,7 @@ Pages allocate_pages(std::size_t bytes) {
     return Pages(static_cast<std::byte*>(std::aligned_alloc(4096, bytes)));
 }
 
-TEST_F(Memory, SomebodyElsesMemoryCanBePinned) {
+TEST(Memory, SomebodyElsesMemoryCanBePinned) {
     constexpr std::int64_t bytes = 64 * 4096;
     const Pages pages = allocate_pages(bytes);
     const PinnedRegion region(pages.get(), bytes, 4096, "slots");

@@ -2,7 +2,6 @@
 
 #include "gpu/stream.h"
 
-#include "gpu/device.h"
 #include "gpu/kernels/elementwise.h"
 #include "gpu/memory.h"
 #include "tests/gpu/device_array.h"
@@ -20,19 +19,12 @@ namespace {
 using greenroom::test::expect_error;
 using test::DeviceArray;
 
-class Streams : public testing::Test {
-  protected:
-    void SetUp() override {
-        if (list_devices().empty()) GTEST_SKIP() << "no GPU: " << gpu_status();
-    }
-};
-
 // x ← 2 · x, n times.
 void double_values(Stream& stream, const DeviceArray<float>& x, int n) {
     for (int i = 0; i < n; ++i) scale(stream, x.matrix(1, static_cast<std::int64_t>(x.size())), 2.0F);
 }
 
-TEST_F(Streams, WorkIsDoneInItsOrder) {
+TEST(Streams, WorkIsDoneInItsOrder) {
     Stream stream;
     const DeviceArray<float> a(stream, std::vector<float>(1000, 1.0F));
     const DeviceArray<float> b(stream, 1000);
@@ -46,7 +38,7 @@ TEST_F(Streams, WorkIsDoneInItsOrder) {
     EXPECT_TRUE(stream.idle());
 }
 
-TEST_F(Streams, AStreamWaitsForAnEventOfAnother) {
+TEST(Streams, AStreamWaitsForAnEventOfAnother) {
     Stream first;
     Stream second(Stream::Priority::high);
     const DeviceArray<float> x(first, 100000);
@@ -66,7 +58,7 @@ TEST_F(Streams, AStreamWaitsForAnEventOfAnother) {
     }
 }
 
-TEST_F(Streams, EventsSayWhenTheyAreReached) {
+TEST(Streams, EventsSayWhenTheyAreReached) {
     Stream stream;
     const Event never;
     EXPECT_TRUE(never.done());
@@ -82,7 +74,7 @@ TEST_F(Streams, EventsSayWhenTheyAreReached) {
     EXPECT_GE(milliseconds_between(begin, end), 0.0F);
 }
 
-TEST_F(Streams, AGraphRepeatsWhatWasCaptured) {
+TEST(Streams, AGraphRepeatsWhatWasCaptured) {
     Stream stream;
     const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));
     const PinnedBuffer input(400, "input");
@@ -100,7 +92,7 @@ TEST_F(Streams, AGraphRepeatsWhatWasCaptured) {
     }
 }
 
-TEST_F(Streams, AGraphMayForkAndJoin) {
+TEST(Streams, AGraphMayForkAndJoin) {
     Stream stream;
     Stream side;
     const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));
@@ -123,7 +115,7 @@ TEST_F(Streams, AGraphMayForkAndJoin) {
     EXPECT_EQ(y.download(), std::vector<float>(100, 6.0F));
 }
 
-TEST_F(Streams, ADroppedCaptureLeavesTheStreamAsItWas) {
+TEST(Streams, ADroppedCaptureLeavesTheStreamAsItWas) {
     Stream stream;
     const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));
     {
@@ -135,7 +127,7 @@ TEST_F(Streams, ADroppedCaptureLeavesTheStreamAsItWas) {
     EXPECT_EQ(x.download(), std::vector<float>(100, 2.0F));
 }
 
-TEST_F(Streams, WaitingDuringACaptureIsAnErrorThatEndsThere) {
+TEST(Streams, WaitingDuringACaptureIsAnErrorThatEndsThere) {
     Stream stream;
     const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));
     {
@@ -148,7 +140,7 @@ TEST_F(Streams, WaitingDuringACaptureIsAnErrorThatEndsThere) {
     EXPECT_EQ(x.download(), std::vector<float>(100, 2.0F));
 }
 
-TEST_F(Streams, NothingToCopyIsNoCopy) {
+TEST(Streams, NothingToCopyIsNoCopy) {
     Stream stream;
     copy_to_device(stream, nullptr, nullptr, 0);
     fill_bytes(stream, nullptr, 0, 0);

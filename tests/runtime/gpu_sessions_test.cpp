@@ -1,0 +1,221 @@
+// Sessions on the emulated device: going back, sharing the GPU, little memory of each kind, slow copies,
+// errors that say what would do.
+
+#include "tests/gpu/emulation/control.h"
+#include "tests/runtime/families.h"
+#include "tests/support/errors.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace greenroom::runtime {
+namespace {
+
+using test::Family;
+
+std::vector<text::TokenId> numbers(int first, int n) {
+    std::vector<text::TokenId> tokens(static_cast<std::size_t>(n));
+    std::iota(tokens.begin(), tokens.end(), first);
+    return tokens;
+}
+
+std::vector<float> logits_of(const Session& session) {
+    return {session.logits().begin(), session.logits().end()};
+}
+
+LoadOptions on_gpu() {
+    LoadOptions options;
+    options.gpu.use = GpuOptions::Use::on;
+    return options;
+}
+
+std::unique_ptr<Engine> load(const Family& family, const LoadOptions& options) {
+    return Engine::load((test::oracle_of(family).folder / family.file).string(), {2, {}, options});
+}
+
+// Half of the experts have room in VRAM, and a quarter of them in RAM if so asked.
+LoadOptions with_room_for_half(const Family& family, bool with_little_ram) {
+    const auto everything = load(family, on_gpu());
+    LoadOptions options = on_gpu();
+    options.gpu.max_expert_bytes = everything->gpu()->usage().expert_bytes / 2;
+    if (with_little_ram) options.max_expert_bytes = everything->experts()->plan().total_bytes() / 4;
+    return options;
+}
+
+class GpuRewind : public testing::TestWithParam<Family> {};
+
+TEST_P(GpuRewind, GoesOnFromWhatIsKeptAsIfTheRestHadNeverBeen) {
+    const auto engine = load(GetParam(), on_gpu());
+    const SessionOptions options = test::exact_session(120, 8);
+    const auto prompt = numbers(10, 30);
+    const auto answer = numbers(100, 12);
+    Session session(*engine, options);
+    session.evaluate(prompt);
+    for (const text::TokenId token : answer) session.evaluate({&token, 1});
+    for (const std::int64_t n_keep : {41, 30, 3}) {
+        if (n_keep > session.n_tokens()) continue;
+        const std::int64_t kept = session.truncate(n_keep);
+        ASSERT_LE(kept, n_keep);
+        std::vector<text::TokenId> all = prompt;
+        all.insert(all.end(), answer.begin(), answer.end());
+        all.resize(static_cast<std::size_t>(n_keep));
+        const auto others = numbers(200, 5);
+        all.insert(all.end(), others.begin(), others.end());
+        session.evaluate(std::span(all).subspan(static_cast<std::size_t>(kept)));
+
+        Session undisturbed(*engine, options);
+        undisturbed.evaluate(all);
+        EXPECT_LE(test::max_abs_difference(logits_of(session), logits_of(undisturbed)),
+                  GetParam().max_difference)
+            << n_keep;
+        session.truncate(n_keep);
+    }
+}
+
+// Rows, rows with an indexer, rings, chunks, states.
+INSTANTIATE_TEST_SUITE_P(
+    Family, GpuRewind,
+    testing::Values(Family{"deepseek2"}, Family{"deepseek32"}, test::kGptOss, Family{"llama4"},
+                    Family{"qwen35moe", "model-bf16.gguf", "logits_", test::kMaxRecurrentLogitDifference}),
+    [](const auto& param) { return test::family_name(param.param); });
+
+class GpuSessions : public testing::Test {
+  protected:
+    ~GpuSessions() override { emulation::reset(); }
+
+    const Family family_{"qwen3moe"};
+    const test::OracleModel oracle_ = test::oracle_of(family_);
+};
+
+TEST_F(GpuSessions, TakeTurnsOnOneGpu) {
+    const auto engine = load(family_, with_room_for_half(family_, false));
+    const auto reference = load(family_, {});
+    const SessionOptions options = test::exact_session(40, 8);
+    std::vector<std::unique_ptr<Session>> sessions;
+    std::vector<std::unique_ptr<Session>> alone;
+    for (int i = 0; i < 3; ++i) {
+        sessions.push_back(std::make_unique<Session>(*engine, options));
+        alone.push_back(std::make_unique<Session>(*reference, options));
+        sessions.back()->evaluate(numbers(10 + 100 * i, 12));
+        alone.back()->evaluate(numbers(10 + 100 * i, 12));
+    }
+    for (int step = 0; step < 8; ++step)
+        for (std::size_t i = 0; i < sessions.size(); ++i) {
+            const text::TokenId token = 7 * step + static_cast<int>(i);
+            sessions[i]->evaluate({&token, 1});
+            alone[i]->evaluate({&token, 1});
+            EXPECT_LE(test::max_abs_difference(logits_of(*sessions[i]), logits_of(*alone[i])),
+                      test::kMaxLogitDifference)
+                << "session " << i << ", step " << step;
+        }
+}
+
+TEST_F(GpuSessions, ExpertsComeFromTheDiskThroughLittleRamIntoVram) {
+    const auto engine = load(family_, with_room_for_half(family_, true));
+    const auto tokens = oracle_.ids("tokens_p1").values;
+    for (int pass = 0; pass < 2; ++pass) {
+        test::all_logits(*engine, tokens, 1);
+        test::expect_logits(oracle_, *engine, "p1", family_.logits);
+    }
+    EXPECT_GT(engine->gpu()->usage().n_hits, 0);
+    EXPECT_GT(engine->experts()->cache().total().n_misses, 0);
+}
+
+TEST_F(GpuSessions, TheLeastRamServesTheMisses) {
+    LoadOptions options = on_gpu();
+    options.max_expert_bytes = 1;
+    options.experts.prefetch_layers = 2;
+    const auto engine = load(family_, options);
+    test::all_logits(*engine, oracle_.ids("tokens_p1").values, 1);
+    test::expect_logits(oracle_, *engine, "p1", family_.logits);
+}
+
+TEST_F(GpuSessions, SlowCopiesComeLaterAndChangeNothing) {
+    const auto engine = load(family_, with_room_for_half(family_, false));
+    emulation::set_copy_delay_us(300);
+    test::all_logits(*engine, oracle_.ids("tokens_p1").values, 1);
+    test::expect_logits(oracle_, *engine, "p1", family_.logits);
+    EXPECT_GT(engine->gpu()->usage().n_hits, 0);
+}
+
+// Few tokens meet quantized weights as integers of two bytes, many as half floats.
+TEST_F(GpuSessions, RoundedActivationsAreCloseToFloats) {
+    const auto engine = load(test::kGptOss, on_gpu());
+    const test::OracleModel oracle = test::oracle_of(test::kGptOss);
+    const auto tokens = oracle.ids("tokens_p2").values;
+    const auto reference = oracle.floats(std::string(test::kGptOss.logits) + "p2");
+    const auto expect_close = [&](std::int64_t batch_tokens, double max_kl) {
+        const auto ours = test::all_logits(*engine, tokens, batch_tokens, nullptr, Activations::int16);
+        const double kl = test::max_kl(reference.values, ours, static_cast<std::size_t>(reference.dim(1)));
+        RecordProperty("kl_in_batches_of_" + std::to_string(batch_tokens), fmt::format("{:.2e}", kl));
+        EXPECT_LE(kl, max_kl) << "in batches of " << batch_tokens;
+    };
+    expect_close(1, 5e-6);
+    expect_close(80, 2e-4);
+}
+
+TEST_F(GpuSessions, GiveEverythingBack) {
+    {
+        const auto engine = load(family_, on_gpu());
+        Session session(*engine, test::exact_session(40, 8));
+        session.evaluate(numbers(10, 12));
+        EXPECT_GT(emulation::device_bytes_in_use(), 0);
+    }
+    EXPECT_EQ(emulation::device_bytes_in_use(), 0);
+    EXPECT_EQ(emulation::pinned_bytes_in_use(), 0);
+}
+
+TEST_F(GpuSessions, VramIsUsedUpToWhatIsAllowed) {
+    LoadOptions options = on_gpu();
+    options.session = test::exact_session(64, 8);
+    {
+        const auto everything = load(family_, options);
+        const GpuUsage usage = everything->gpu()->usage();
+        Session session(*everything, options.session);
+        // All but half of the experts.
+        options.gpu.vram_bytes = emulation::device_bytes_in_use() - usage.expert_bytes / 2;
+    }
+    const auto engine = load(family_, options);
+    EXPECT_GT(engine->gpu()->usage().expert_bytes, 0);
+    Session session(*engine, options.session);
+    EXPECT_LE(emulation::device_bytes_in_use(), options.gpu.vram_bytes);
+    session.evaluate(numbers(10, 12));
+}
+
+TEST_F(GpuSessions, TooLittleVramNamesTheParts) {
+    LoadOptions options = on_gpu();
+    options.gpu.vram_bytes = 1 << 10;
+    test::expect_error(ErrorKind::out_of_memory,
+                       {"every token needs", "for the context", "-c", "the CPU alone"},
+                       [&] { load(family_, options); });
+    options.gpu.vram_bytes = std::int64_t{1} << 50;
+    test::expect_error(ErrorKind::out_of_memory, {"--vram", "are free"}, [&] { load(family_, options); });
+}
+
+TEST_F(GpuSessions, ALargerContextThanWasPlannedIsRefusedIfItDoesNotFit) {
+    LoadOptions options = on_gpu();
+    options.session = test::exact_session(16, 8);
+    {
+        const auto engine = load(family_, options);
+        Session session(*engine, options.session);
+        options.gpu.vram_bytes = emulation::device_bytes_in_use() + (std::int64_t{16} << 10);
+    }
+    const auto engine = load(family_, options);
+    test::expect_error(ErrorKind::out_of_memory, {"context of 250 tokens", "GPU's memory", "-c"},
+                       [&] { Session(*engine, test::exact_session(250, 64)); });
+    Session session(*engine, options.session);
+}
+
+TEST_F(GpuSessions, WithoutAGpuItIsSaid) {
+    emulation::set_vram_bytes(0);
+    test::expect_error(ErrorKind::device, {"no GPU can be used"}, [&] { load(family_, on_gpu()); });
+}
+
+}  // namespace
+}  // namespace greenroom::runtime
