@@ -2,6 +2,8 @@
 
 // The fuzzers' seeds, for tests that replay them without a fuzzer.
 
+#include "tests/support/paths.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +27,7 @@ struct Seed {
 inline std::vector<Seed> load_seeds(const std::string& folder) {
     std::vector<Seed> seeds;
     for (const auto& entry :
-         std::filesystem::directory_iterator(GREENROOM_SOURCE_DIR "/tests/fuzz/corpus/" + folder)) {
+         std::filesystem::directory_iterator(test::source_folder() / "tests/fuzz/corpus" / folder)) {
         std::ifstream in(entry.path(), std::ios::binary);
         seeds.push_back({entry.path().filename().string(),
                          {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}});

@@ -20,8 +20,7 @@ namespace {
 // The demo model: latent attention, experts, Q4_K and Q6_K, and Q5_0 and Q8_0 in rows that are no multiple of
 // 256.
 std::unique_ptr<runtime::Engine> demo_model(int n_threads) {
-    return runtime::Engine::load(std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf",
-                                 {n_threads, {}});
+    return runtime::Engine::load(demo_model_file(), {n_threads, {}});
 }
 
 std::vector<text::TokenId> verse(const runtime::Engine& engine) {

@@ -30,9 +30,7 @@ struct Reference {
 constexpr Reference kReferences[] = {
     {"kjv", 23.0537, 22.9644}, {"web", 24.0041, 23.9619}, {"es", 26.8298, 26.7180}, {"py", 48.1965, 48.0456}};
 
-std::unique_ptr<Engine> load_q4_k_m() {
-    return Engine::load(std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf");
-}
+std::unique_ptr<Engine> load_q4_k_m() { return Engine::load(test::demo_model_file()); }
 
 std::vector<text::TokenId> tokens_of(const Engine& engine, const std::filesystem::path& file) {
     const auto bytes = test::read_file(file);

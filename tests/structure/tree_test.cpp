@@ -1,6 +1,7 @@
 // The sources themselves, read from the tree that this program was built from.
 
 #include "tests/structure/include_rules.h"
+#include "tests/support/paths.h"
 
 #include <gtest/gtest.h>
 
@@ -28,7 +29,7 @@ struct Source {
 };
 
 std::vector<Source> load_sources() {
-    const fs::path root = GREENROOM_SOURCE_DIR;
+    const fs::path root = test::source_folder();
     std::vector<Source> sources;
     for (const char* folder : {"quant", "cpu", "gpu", "cache", "runtime", "tools", "tests"}) {
         for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root / folder)) {
@@ -75,7 +76,7 @@ TEST(Tree, FilesStayShort) {
 }
 
 TEST(Tree, CloneStaysSmall) {
-    const std::string command = "git -C '" GREENROOM_SOURCE_DIR "' ls-files -z 2>/dev/null";
+    const std::string command = "git -C '" + test::source_folder().string() + "' ls-files -z 2>/dev/null";
     const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
     ASSERT_NE(pipe, nullptr);
     std::string path;
@@ -87,7 +88,7 @@ TEST(Tree, CloneStaysSmall) {
             continue;
         }
         std::error_code missing;  // deleted, and not yet committed
-        const std::uintmax_t bytes = fs::file_size(fs::path(GREENROOM_SOURCE_DIR) / path, missing);
+        const std::uintmax_t bytes = fs::file_size(test::source_folder() / path, missing);
         if (!missing) tracked_bytes += bytes;
         ++n_files;
         path.clear();

@@ -8,6 +8,10 @@
 
 namespace greenroom::test {
 
+std::filesystem::path source_folder() { return GREENROOM_SOURCE_DIR; }
+
+std::string demo_model_file() { return (source_folder() / "models/tiny-moe-Q4_K_M.gguf").string(); }
+
 std::filesystem::path test_data(const std::string& relative) {
     return std::filesystem::path(GREENROOM_TEST_DATA) / relative;
 }

@@ -8,6 +8,13 @@
 
 namespace greenroom::test {
 
+// The root of the clone. (Here and not as a definition for all tests: what they compile to is then the same
+// in every clone, and can be shared by ccache.)
+std::filesystem::path source_folder();
+
+// The small model in models/.
+std::string demo_model_file();
+
 // A file or folder under tests/data/, which every clone has.
 std::filesystem::path test_data(const std::string& relative);
 

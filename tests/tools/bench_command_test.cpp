@@ -30,7 +30,7 @@ Finished bench(const std::vector<std::string>& flags, const std::string& model =
     return greenroom(args);
 }
 
-std::string demo_model() { return std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf"; }
+std::string demo_model() { return demo_model_file(); }
 
 // Of a bench that goes well.
 std::string output(const std::vector<std::string>& flags, const std::string& model = mini_model()) {

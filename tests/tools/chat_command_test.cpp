@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 
 // Has a chat template (ChatML) and a context of 1024 tokens.
-std::string demo_model() { return std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf"; }
+std::string demo_model() { return demo_model_file(); }
 
 Finished chat(const std::string& lines, const std::vector<std::string>& flags = {},
               const std::string& model = demo_model()) {

@@ -112,9 +112,7 @@ class ChatTerminal : public testing::Test {
     }
 
     static std::vector<std::string> chat(const std::vector<std::string>& flags = {}) {
-        std::vector<std::string> args = {
-            "chat",   "-m", std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf", "-t", "1",
-            "--temp", "0"};
+        std::vector<std::string> args = {"chat", "-m", demo_model_file(), "-t", "1", "--temp", "0"};
         args.insert(args.end(), flags.begin(), flags.end());
         return args;
     }

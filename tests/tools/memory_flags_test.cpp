@@ -24,19 +24,8 @@ constexpr bool kSanitized = false;
 #endif
 
 std::vector<std::string> run_on_demo_model(const std::vector<std::string>& flags) {
-    std::vector<std::string> args = {"run",
-                                     "-m",
-                                     std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf",
-                                     "-t",
-                                     "1",
-                                     "-c",
-                                     "256",
-                                     "-b",
-                                     "16",
-                                     "-p",
-                                     "In the beginning",
-                                     "--temp",
-                                     "0"};
+    std::vector<std::string> args = {"run", "-m", demo_model_file(),  "-t",     "1", "-c", "256", "-b",
+                                     "16",  "-p", "In the beginning", "--temp", "0"};
     args.insert(args.end(), flags.begin(), flags.end());
     return args;
 }

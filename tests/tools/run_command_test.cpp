@@ -130,17 +130,14 @@ TEST(RunCommand, FullContextEndsTheAnswer) {
 }
 
 TEST(RunCommand, EmptyPromptIsBadUsageUnlessTheModelAddsBos) {
-    const Finished without_bos =
-        greenroom({"run", "-m", std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf", "-p", "",
-                   "-n", "1"});
+    const Finished without_bos = greenroom({"run", "-m", demo_model_file(), "-p", "", "-n", "1"});
     EXPECT_EQ(without_bos.exit_code, 2);
     EXPECT_NE(without_bos.err.find("empty"), std::string::npos) << without_bos.err;
 }
 
 TEST(RunCommand, InterruptEndsTheAnswerCleanly) {
     Subprocess process(
-        greenroom_argv({"run", "-m", std::string(GREENROOM_SOURCE_DIR) + "/models/tiny-moe-Q4_K_M.gguf", "-p",
-                        "In the beginning", "--ignore-eos"}));
+        greenroom_argv({"run", "-m", demo_model_file(), "-p", "In the beginning", "--ignore-eos"}));
     using namespace std::chrono_literals;
     for (int i = 0; i < 3000 && process.out().empty(); ++i) std::this_thread::sleep_for(10ms);
     process.send_signal(SIGINT);
