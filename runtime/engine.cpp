@@ -54,6 +54,22 @@ Engine::~Engine() {
     reader_.reset();
 }
 
+bool Engine::choose_gpu(const LoadOptions& options, const SessionPlan& session) {
+    if (options.gpu.use == GpuOptions::Use::off) return false;
+    try {
+        GpuLane::check({file_.path(), spec_, weights_, nullptr, *threads_}, options.gpu, session,
+                       options.n_sessions);
+        return true;
+    } catch (const Error& error) {
+        if (options.gpu.use == GpuOptions::Use::on) {
+            if (error.kind() == ErrorKind::out_of_memory) throw;
+            fail(error.kind(), "{}. The CPU alone is -ngl 0, without --vram", error.what());
+        }
+        why_no_gpu_ = error.what();
+        return false;
+    }
+}
+
 void Engine::load_weights(const LoadOptions& options) {
     GR_CHECK(reader_ == nullptr);
     const SessionPlan session = plan_session(spec_, file_.path(), options.session, n_threads());
@@ -61,7 +77,7 @@ void Engine::load_weights(const LoadOptions& options) {
     resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
     layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
 
-    const bool on_gpu = options.gpu.use == GpuOptions::Use::on;
+    const bool on_gpu = choose_gpu(options, session);
     MemoryNeeds needs;
     needs.program = resident_set_bytes() + kProgramGrowth;
     // On their way to a GPU they are gone before the experts come.
@@ -105,6 +121,12 @@ Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) 
                  mib(bytes), mib(left));
     } while (!session_bytes_left_.compare_exchange_weak(left, left - bytes));
     return {session_bytes_left_, bytes};
+}
+
+std::optional<GpuUsage> Engine::gpu_usage() const {
+    if (gpu_ == nullptr) return std::nullopt;
+    const std::scoped_lock turn(evaluation_mutex_);
+    return gpu_->usage();
 }
 
 std::unique_ptr<Evaluator> Engine::make_evaluator(const SessionPlan& plan) const {

@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -63,7 +64,7 @@ class Engine {
     static std::unique_ptr<Engine> open(const std::string& path, int n_threads = 0);
 
     // Once, before the first session. Error{out_of_memory} when the budget is too small (says what would do),
-    // {bad_input} for an unknown policy, those of plan_session() and of SsdReader.
+    // {bad_input} for an unknown policy, those of plan_session(), of SsdReader and of GpuLane.
     void load_weights(const LoadOptions& options);
 
     // Both.
@@ -86,9 +87,14 @@ class Engine {
 
     // nullptr: everything is done by the CPU.
     const GpuLane* gpu() const noexcept { return gpu_.get(); }
+    // Of it, or nothing. Waits for evaluation_mutex().
+    std::optional<GpuUsage> gpu_usage() const;
+    // Where the GPU was wanted if possible and was not: the reason. Else empty.
+    const std::string& why_no_gpu() const noexcept { return why_no_gpu_; }
 
     const cache::SsdReader& reader() const noexcept { return *reader_; }
     const MemoryBudget& memory_budget() const noexcept { return budget_; }
+    // In RAM, or in the GPU's memory where there is one.
     std::int64_t resident_weights_bytes() const noexcept { return resident_->bytes(); }
 
     // A session's share of the budget, given back by the destructor.
@@ -114,6 +120,8 @@ class Engine {
   private:
     Engine(quant::Gguf file, int n_threads);
 
+    bool choose_gpu(const LoadOptions& options, const SessionPlan& session);
+
     quant::Gguf file_;
     ModelSpec spec_;
     Weights weights_;
@@ -128,6 +136,7 @@ class Engine {
     std::unique_ptr<cache::SsdReader> reader_;
     std::unique_ptr<RamTier> experts_;
     std::unique_ptr<GpuLane> gpu_;
+    std::string why_no_gpu_;
 };
 
 }  // namespace greenroom::runtime

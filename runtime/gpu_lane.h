@@ -9,6 +9,7 @@
 #include "runtime/model_spec.h"
 #include "runtime/ram_tier.h"
 #include "runtime/session_options.h"
+#include "runtime/vram_counters.h"
 #include "runtime/weights.h"
 
 #include <cstdint>
@@ -22,11 +23,16 @@ class ThreadTeam;
 namespace greenroom::runtime {
 
 struct GpuOptions {
-    enum class Use { off, on };
+    enum class Use {
+        off,
+        if_possible,  // where GpuLane::check() has nothing against it; else the CPU does everything
+        on,
+    };
 
     Use use = Use::off;
     std::int64_t vram_bytes = 0;  // what may be used of the GPU's memory; 0: what is free, less a reserve
     std::int64_t max_expert_bytes = 0;  // of it for experts at most; 0: what is left
+    int n_cpu_expert_layers = 0;        // the experts of so many layers, from the first on, get no slots
 };
 
 // What an engine has.
@@ -40,20 +46,29 @@ struct GpuModel {
 
 // For reports; to be used under the engine's evaluation_mutex().
 struct GpuUsage {
+    std::string device_name;
     std::int64_t total_bytes = 0;  // what may be used
+    std::int64_t used_bytes = 0;   // of it, by what follows and by sessions
     std::int64_t resident_bytes = 0;
-    std::int64_t expert_bytes = 0;
-    // Experts that a layer has called for a batch, by where they were computed, and those copied to VRAM.
-    std::int64_t n_hits = 0;
-    std::int64_t n_misses = 0;
-    std::int64_t n_uploads = 0;
+    std::int64_t expert_bytes = 0;  // slots
+    std::int64_t n_slots = 0;       // experts that have room
+    std::int64_t n_on_stage = 0;    // experts that are there
+    VramCounters experts;
 };
 
 class GpuLane {
   public:
+    // Whether this program could use a GPU at all.
+    static bool is_built() noexcept;
+
+    // Error{device}, {unsupported} or {out_of_memory} where open() would throw it before it copies anything:
+    // looks at the GPU and at sizes only. model.experts is not looked at.
+    static void check(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
+                      int n_sessions);
+
     // Copies the weights to the GPU and reserves the slots; memory is kept free for n_sessions sessions of
-    // this plan. What the model refers to must outlive it. Error{device} without a GPU that can be used (says
-    // why), {out_of_memory} with the parts.
+    // this plan. What the model refers to must outlive it. What check() throws, and Error{device}
+    // or {out_of_memory} when a call fails.
     static std::unique_ptr<GpuLane> open(const GpuModel& model, const GpuOptions& options,
                                          const SessionPlan& session, int n_sessions);
 

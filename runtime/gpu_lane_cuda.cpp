@@ -11,6 +11,8 @@
 #include "runtime/vram_tier.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -64,19 +66,55 @@ std::int64_t session_bytes(const ModelSpec& spec, const Weights& weights, const 
            HybridExperts::device_bytes(spec, plan.batch_tokens) + n_buffers * kBufferRound;
 }
 
+// Of the table of expert slots, at most, and what rounding adds to it and to the slots.
+std::int64_t table_bytes(const ModelSpec& spec) {
+    constexpr std::int64_t kRounding = 1024;
+    return spec.n_layers() * extent_of(spec).max_experts * static_cast<std::int64_t>(sizeof(std::byte*)) +
+           kRounding;
+}
+
 double mib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+// What is asked of a GPU before anything is copied to it.
+struct DevicePlan {
+    std::string device_name;
+    std::int64_t budget_bytes = 0;
+};
+
+DevicePlan plan_device(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
+                       int n_sessions) {
+    const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
+    if (devices.empty()) fail(ErrorKind::device, "no GPU can be used: {}", gpu::gpu_status());
+    const gpu::DeviceInfo& first = devices.front();
+    if (!first.supported())
+        fail(ErrorKind::unsupported,
+             "{} has compute capability {}.{}; expected 7.5 or more. CUDA_VISIBLE_DEVICES chooses another",
+             first.name, first.compute_major, first.compute_minor);
+    const std::int64_t free_bytes = gpu::free_device_bytes();
+    if (options.vram_bytes > free_bytes)
+        fail(ErrorKind::out_of_memory,
+             "--vram: {:.1f} MiB asked for, {:.1f} MiB are free. Use --vram {}MiB or less",
+             mib(options.vram_bytes), mib(free_bytes), free_bytes >> 20);
+    DevicePlan plan{first.name,
+                    options.vram_bytes > 0 ? options.vram_bytes : free_bytes - reserve_of(free_bytes)};
+
+    const std::int64_t resident = DeviceWeights::bytes_needed(model.weights) + table_bytes(model.spec);
+    const std::int64_t sessions = n_sessions * session_bytes(model.spec, model.weights, session);
+    if (resident + sessions > plan.budget_bytes)
+        fail(ErrorKind::out_of_memory,
+             "{}: needs {:.1f} MiB of the GPU's memory for the weights that every token needs and {:.1f} MiB "
+             "for the context; {:.1f} MiB {}. Use a smaller context (-c) or batch (-b), a smaller file, or "
+             "the "
+             "CPU alone (-ngl 0)",
+             model.path, mib(resident), mib(sessions), mib(plan.budget_bytes),
+             options.vram_bytes > 0 ? "is what --vram allows" : "can be had");
+    return plan;
+}
 
 class CudaLane final : public GpuLane {
   public:
     CudaLane(const GpuModel& model, const GpuOptions& options, const SessionPlan& session, int n_sessions)
-        : model_(model), budget_(choose_budget(options)), weights_(upload(session, n_sessions)) {
-        if (model.experts == nullptr) return;
-        const std::int64_t rest =
-            budget_.free_bytes() - n_sessions * session_bytes(model.spec, model.weights, session);
-        std::int64_t bytes = std::min(rest, VramTier::most_bytes(model.experts->layouts(), model.weights));
-        if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
-        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes);
-    }
+        : CudaLane(model, options, session, n_sessions, plan_device(model, options, session, n_sessions)) {}
 
     std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) override {
         const ModelSpec& spec = model_.spec;
@@ -107,55 +145,55 @@ class CudaLane final : public GpuLane {
 
     GpuUsage usage() const override {
         GpuUsage usage;
+        usage.device_name = device_name_;
         usage.total_bytes = budget_.total_bytes();
+        usage.used_bytes = budget_.used_bytes();
         usage.resident_bytes = weights_.bytes();
         if (experts_ == nullptr) return usage;
         usage.expert_bytes = experts_->bytes();
-        usage.n_hits = experts_->counters().n_hits;
-        usage.n_misses = experts_->counters().n_misses;
-        usage.n_uploads = experts_->counters().n_uploads;
+        usage.n_slots = experts_->n_slots();
+        usage.n_on_stage = experts_->n_resident();
+        usage.experts = experts_->counters();
         return usage;
     }
 
   private:
-    static std::int64_t choose_budget(const GpuOptions& options) {
-        const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
-        if (devices.empty()) fail(ErrorKind::device, "no GPU can be used: {}", gpu::gpu_status());
-        if (const gpu::DeviceInfo& first = devices.front(); !first.supported())
-            fail(
-                ErrorKind::unsupported,
-                "{} has compute capability {}.{}; expected 7.5 or more. CUDA_VISIBLE_DEVICES chooses another",
-                first.name, first.compute_major, first.compute_minor);
-        const std::int64_t free_bytes = gpu::free_device_bytes();
-        if (options.vram_bytes > free_bytes)
-            fail(ErrorKind::out_of_memory,
-                 "--vram: {:.1f} MiB asked for, {:.1f} MiB are free. Use --vram {}MiB or less",
-                 mib(options.vram_bytes), mib(free_bytes), free_bytes >> 20);
-        return options.vram_bytes > 0 ? options.vram_bytes : free_bytes - reserve_of(free_bytes);
+    CudaLane(const GpuModel& model, const GpuOptions& options, const SessionPlan& session, int n_sessions,
+             const DevicePlan& plan)
+        : model_(model),
+          device_name_(plan.device_name),
+          budget_(plan.budget_bytes),
+          weights_(upload(model.weights, budget_)) {
+        if (model.experts == nullptr) return;
+        const std::int64_t rest =
+            budget_.free_bytes() - n_sessions * session_bytes(model.spec, model.weights, session);
+        std::int64_t bytes = std::min(
+            rest, VramTier::most_bytes(model.experts->layouts(), model.weights, options.n_cpu_expert_layers));
+        if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
+        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes,
+                                              options.n_cpu_expert_layers);
     }
 
-    DeviceWeights upload(const SessionPlan& session, int n_sessions) {
-        const std::int64_t resident = DeviceWeights::bytes_needed(model_.weights);
-        const std::int64_t sessions = n_sessions * session_bytes(model_.spec, model_.weights, session);
-        if (resident + sessions > budget_.total_bytes())
-            fail(
-                ErrorKind::out_of_memory,
-                "{}: needs {:.1f} MiB of the GPU's memory for the weights that every token needs and {:.1f} "
-                "MiB "
-                "for the context; {:.1f} MiB can be had. Use a smaller context (-c) or batch (-b), a smaller "
-                "file, or the CPU alone",
-                model_.path, mib(resident), mib(sessions), mib(budget_.total_bytes()));
+    static DeviceWeights upload(const Weights& weights, gpu::DeviceBudget& budget) {
         gpu::Stream stream;
-        return DeviceWeights(model_.weights, budget_, stream);
+        return DeviceWeights(weights, budget, stream);
     }
 
     GpuModel model_;
+    std::string device_name_;
     gpu::DeviceBudget budget_;
     DeviceWeights weights_;
     std::unique_ptr<VramTier> experts_;
 };
 
 }  // namespace
+
+bool GpuLane::is_built() noexcept { return true; }
+
+void GpuLane::check(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
+                    int n_sessions) {
+    plan_device(model, options, session, n_sessions);
+}
 
 std::unique_ptr<GpuLane> GpuLane::open(const GpuModel& model, const GpuOptions& options,
                                        const SessionPlan& session, int n_sessions) {

@@ -119,6 +119,9 @@ void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int
     const auto n_hits = std::ranges::count(missed, ExpertScheduler::kNotHere);
     has_hits_ = n_hits > 0;
     has_misses_ = n_hits < std::ssize(missed);
+    // Of each call the expert, its weight and whether it missed; x; the sum of the misses.
+    const std::int64_t n_words = 3 * std::ssize(missed) + (has_misses_ ? 2 : 1) * x.n_rows * x.n_cols;
+    tier_->count_calls(n_hits, std::ssize(missed) - n_hits, n_words * kWord);
     misses_.scheduler->begin(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, missed, factors);
 }
 

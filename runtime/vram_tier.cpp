@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -28,9 +29,23 @@ std::vector<VramSlotLayout> slot_layouts(const ExpertLayouts& layouts, const Wei
     return all;
 }
 
+// MoE layers among the model's first n_cpu_layers.
+std::int32_t count_cpu_layers(const ExpertLayouts& layouts, int n_cpu_layers) {
+    std::int32_t n = 0;
+    while (n < layouts.n_layers() && layouts.layer(n) < n_cpu_layers) ++n;
+    return n;
+}
+
 std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts) {
     std::vector<std::int64_t> bytes;
     for (const VramSlotLayout& layout : layouts) bytes.push_back(layout.slot_bytes);
+    return bytes;
+}
+
+// Of the layers whose experts get slots.
+std::vector<std::int64_t> slot_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
+    std::vector<std::int64_t> bytes = slot_bytes(slot_layouts(layouts, weights));
+    bytes.erase(bytes.begin(), bytes.begin() + count_cpu_layers(layouts, n_cpu_layers));
     return bytes;
 }
 
@@ -74,15 +89,18 @@ int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layou
 
 }  // namespace
 
-std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights) {
-    return table_bytes(layouts) + kBeyondEnd +
-           cache::SlotPlan::most_bytes(slot_bytes(slot_layouts(layouts, weights)),
-                                       plan_options(layouts, cache::Scope::layer, 0));
+std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
+    const std::int64_t table = table_bytes(layouts) + kBeyondEnd;
+    const std::vector<std::int64_t> bytes = slot_bytes(layouts, weights, n_cpu_layers);
+    if (bytes.empty()) return table;
+    return table + cache::SlotPlan::most_bytes(bytes, plan_options(layouts, cache::Scope::layer, 0));
 }
 
-VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes)
+VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
+                   int n_cpu_layers)
     : ram_(ram),
       layouts_(slot_layouts(ram.layouts(), weights)),
+      first_ordinal_(count_cpu_layers(ram.layouts(), n_cpu_layers)),
       max_uploads_(choose_max_uploads(ram, layouts_)) {
     const ExpertLayouts& experts = ram.layouts();
     const auto n_all = static_cast<std::size_t>(n_places(experts));
@@ -91,17 +109,20 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     called_in_.assign(n_all, 0);
     wanted_.reserve(n_all);
 
-    const std::vector<std::int64_t> bytes = slot_bytes(layouts_);
+    const std::vector<std::int64_t> bytes = slot_bytes(experts, weights, n_cpu_layers);
     const cache::SlotPlanOptions options =
         plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd);
-    if (options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) || max_uploads_ == 0) return;
+    if (bytes.empty() || options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) ||
+        max_uploads_ == 0)
+        return;
     const cache::SlotPlan plan(bytes, options);
+    for (const cache::SlotClass& c : plan.classes()) n_slots_ += c.n_slots();
     memory_ = gpu::DeviceBuffer(budget, plan.total_bytes() + kBeyondEnd, "expert slots");
     for (const cache::SlotClass& c : ram.plan().classes())
         pinned_.emplace_back(ram.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
                              "experts in RAM");
     policy_ = cache::make_policy(ram.options().policy,
-                                 {.n_layers = experts.n_layers(),
+                                 {.n_layers = experts.n_layers() - first_ordinal_,
                                   .n_experts = experts.n_experts(),
                                   .top_k = experts.top_k(),
                                   .n_slots = plan.n_kept()},
@@ -109,8 +130,8 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     arrived_.resize(static_cast<std::size_t>(max_uploads_));
     mover_ = std::make_unique<DeviceMover>(ram, layouts_, max_uploads_);
 
-    std::vector<cache::SlotLayout> slots(n_all);
-    for (std::int32_t ordinal = 0; ordinal < experts.n_layers(); ++ordinal) {
+    std::vector<cache::SlotLayout> slots(bytes.size() * static_cast<std::size_t>(experts.n_experts()));
+    for (std::int32_t ordinal = first_ordinal_; ordinal < experts.n_layers(); ++ordinal) {
         const auto layer = static_cast<std::size_t>(experts.layer(ordinal));
         const VramSlotLayout& layout = slot_layout(ordinal);
         std::int32_t e = 0;
@@ -120,7 +141,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
             if (VramSlotLayout(expert) != layout) continue;
             const std::array<cache::ByteRange, 3> ranges{layout.range(id, 0), layout.range(id, 1),
                                                          layout.range(id, 2)};
-            cache::SlotLayout& slot = slots[index_of(experts, id)];
+            cache::SlotLayout& slot = slots[index_of(experts, in_cache(id))];
             slot = cache::SlotLayout(ranges, VramSlotLayout::kAlignment);
             for (std::size_t part = 0; part < ranges.size(); ++part)
                 GR_CHECK(slot.parts()[part].slot_offset == layout.offsets[part]);
@@ -154,7 +175,11 @@ void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens) {
 // What has been copied. True if anything was.
 bool VramTier::take_in() {
     const std::size_t n = cache_->take_in(arrived_, std::chrono::microseconds(0));
-    for (const cache::ExpertId id : std::span(arrived_).first(n)) cache_->release(id);
+    for (const cache::ExpertId id : std::span(arrived_).first(n)) {
+        cache_->release(id);
+        const VramSlotLayout& layout = slot_layout(in_ram(id).layer);
+        counters_.n_bytes_up += std::accumulate(layout.bytes.begin(), layout.bytes.end(), std::int64_t{0});
+    }
     counters_.n_uploads += static_cast<std::int64_t>(n);
     return n > 0;
 }
@@ -171,7 +196,7 @@ bool VramTier::admit_wanted() {
 
 // False when nobody else is to be tried.
 bool VramTier::admit(cache::ExpertId id) {
-    if (!cache_->is_absent(id) || !ram_.cache().is_resident(id)) return true;
+    if (!cache_->is_absent(id) || !ram_.cache().is_resident(in_ram(id))) return true;
     if (!policy_->has_room(id.layer)) {
         const std::optional<cache::ExpertId> victim = policy_->victim(id.layer);
         if (!victim || policy_->score(id) <= policy_->score(*victim)) return true;
@@ -185,7 +210,7 @@ void VramTier::publish(gpu::Stream& stream) {
     for (std::int32_t ordinal = 0; ordinal < experts.n_layers(); ++ordinal)
         for (std::int32_t e = 0; e < experts.n_experts(); ++e)
             table[index_of(experts, {ordinal, e})] =
-                is_resident({ordinal, e}) ? cache_->part({ordinal, e}, 0) : nullptr;
+                is_resident({ordinal, e}) ? cache_->part(in_cache({ordinal, e}), 0) : nullptr;
     gpu::copy_to_device(stream, table_.data(), table, next_table_.bytes());
     stream.record(published_);
     is_published_ = true;
@@ -193,11 +218,12 @@ void VramTier::publish(gpu::Stream& stream) {
 
 void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
                         int top_k) {
+    const bool has_slots = cache_ != nullptr && ordinal >= first_ordinal_;
     const auto step = static_cast<std::size_t>(top_k);
     std::int64_t token = first_step_;
     for (std::size_t i = 0; i < experts.size(); i += step, ++token)
-        if (cache_ != nullptr)
-            cache_->on_request({.layer = ordinal,
+        if (has_slots)
+            cache_->on_request({.layer = ordinal - first_ordinal_,
                                 .step = token,
                                 .experts = experts.subspan(i, step),
                                 .weights = factors.subspan(i, step)});
@@ -208,7 +234,7 @@ void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std:
             ++counters_.n_hits;
         } else {
             ++counters_.n_misses;
-            wanted_.push_back(id);
+            if (has_slots) wanted_.push_back(in_cache(id));
         }
     }
 }

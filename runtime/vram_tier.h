@@ -15,6 +15,7 @@
 #include "gpu/stream.h"
 #include "runtime/device_mover.h"
 #include "runtime/ram_tier.h"
+#include "runtime/vram_counters.h"
 #include "runtime/weights.h"
 
 #include <cstddef>
@@ -25,26 +26,17 @@
 
 namespace greenroom::runtime {
 
-// Counted from the beginning: experts that a layer has called for a batch, and where they were computed.
-struct VramCounters {
-    std::int64_t n_hits = 0;
-    std::int64_t n_misses = 0;
-    std::int64_t n_uploads = 0;
-
-    double hit_rate() const noexcept {
-        const std::int64_t n = n_hits + n_misses;
-        return n == 0 ? 0.0 : static_cast<double>(n_hits) / static_cast<double>(n);
-    }
-};
-
 class VramTier {
   public:
     // budget_bytes: what it may take from the budget; with too little for a slot of each size no expert ever
-    // is in VRAM. ram and budget must outlive it. Error{out_of_memory}.
-    VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes);
+    // is in VRAM. The experts of the model's first n_cpu_layers get no slots. ram and budget must outlive it.
+    // Error{out_of_memory}.
+    VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
+             int n_cpu_layers = 0);
 
-    // With room for all experts.
-    static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights);
+    // With room for all experts, but for those that get no slots.
+    static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights,
+                                   int n_cpu_layers = 0);
 
     int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }
 
@@ -59,11 +51,20 @@ class VramTier {
     // What a layer's router has chosen for the batch: top_k of each token.
     void on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
                   int top_k);
+    // How the GPU has split a layer's calls, and the bytes that went between the two for them.
+    void count_calls(std::int64_t n_gpu_calls, std::int64_t n_cpu_calls, std::int64_t n_bytes) noexcept {
+        counters_.n_gpu_calls += n_gpu_calls;
+        counters_.n_cpu_calls += n_cpu_calls;
+        counters_.n_bytes_between += n_bytes;
+    }
     // After what the stream has been given of a layer: until that is done its slots are in use.
     void record_use(gpu::Stream& stream) { stream.record(last_use_); }
 
     std::int64_t bytes() const noexcept { return memory_.bytes(); }  // of slots
-    bool is_resident(cache::ExpertId id) const { return cache_ != nullptr && cache_->is_resident(id); }
+    std::int64_t n_slots() const noexcept { return n_slots_; }
+    bool is_resident(cache::ExpertId id) const {
+        return cache_ != nullptr && id.layer >= first_ordinal_ && cache_->is_resident(in_cache(id));
+    }
     std::int64_t n_resident() const noexcept { return cache_ == nullptr ? 0 : cache_->n_resident(); }
     const VramCounters& counters() const noexcept { return counters_; }
 
@@ -71,12 +72,21 @@ class VramTier {
     bool take_in();
     bool admit_wanted();
     bool admit(cache::ExpertId id);
+    // The cache counts from the first layer that has slots on.
+    cache::ExpertId in_cache(cache::ExpertId id) const noexcept {
+        return {id.layer - first_ordinal_, id.index};
+    }
+    cache::ExpertId in_ram(cache::ExpertId id) const noexcept {
+        return {id.layer + first_ordinal_, id.index};
+    }
     void publish(gpu::Stream& stream);
 
     RamTier& ram_;
     std::vector<VramSlotLayout> layouts_;  // by ordinal
-    gpu::DeviceBuffer memory_;             // the slots
-    gpu::DeviceBuffer table_;              // a pointer by ordinal and expert
+    std::int32_t first_ordinal_ = 0;       // of the layers whose experts have slots
+    std::int64_t n_slots_ = 0;
+    gpu::DeviceBuffer memory_;  // the slots
+    gpu::DeviceBuffer table_;   // a pointer by ordinal and expert
     gpu::PinnedBuffer next_table_;
     std::vector<gpu::PinnedRegion> pinned_;  // the slots in RAM, by class: copies run beside everything else
     gpu::Event last_use_;
@@ -92,7 +102,7 @@ class VramTier {
     std::int64_t first_step_ = 0;  // of the batch's tokens
     std::int64_t n_steps_ = 0;
     std::vector<std::int64_t> called_in_;  // by ordinal and expert: the last batch that called it
-    std::vector<cache::ExpertId> wanted_;  // the batch's misses
+    std::vector<cache::ExpertId> wanted_;  // the batch's misses, as the cache counts
     std::vector<cache::ExpertId> arrived_;
 };
 

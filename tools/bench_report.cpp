@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <iterator>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 namespace greenroom::tools {
@@ -67,6 +68,24 @@ ordered_json experts_json(const BenchResult& result) {
     experts["bytes_read"] = counters.n_bytes_read;
     experts["stall_us"] = counters.stall_us;
     return experts;
+}
+
+std::string backend(const runtime::Engine& engine) { return engine.gpu() == nullptr ? "CPU" : "CUDA"; }
+
+ordered_json gpu_json(const BenchResult& result) {
+    const std::optional<runtime::GpuUsage> usage = result.engine.gpu_usage();
+    const runtime::VramCounters& counters = result.speed.vram;
+    const auto with_gpu = [&usage](auto value) { return usage ? ordered_json(value) : ordered_json(); };
+    const runtime::GpuUsage& known = usage ? *usage : runtime::GpuUsage();
+    return {{"vram_budget", with_gpu(known.total_bytes)},
+            {"vram_used", with_gpu(known.used_bytes)},
+            {"n_experts_in_vram", with_gpu(known.n_slots)},
+            {"vram_hits", with_gpu(counters.n_hits)},
+            {"vram_misses", with_gpu(counters.n_misses)},
+            {"vram_uploads", with_gpu(counters.n_uploads)},
+            {"vram_hit_rate", with_gpu(counters.hit_rate())},
+            {"pcie_bytes", with_gpu(counters.n_bytes_over_link())},
+            {"cpu_share", with_gpu(counters.cpu_share())}};
 }
 
 // A value in a line of CSV (RFC 4180); a list as its elements with blanks between them.
@@ -125,12 +144,14 @@ ordered_json as_json(const BenchResult& result) {
     const std::vector<double> speeds = tokens_per_s(result);
     const Spread speed = spread_of(speeds);
     const runtime::SessionOptions& options = result.options;
+    const std::optional<runtime::GpuUsage> usage = result.engine.gpu_usage();
     ordered_json object{
         {"build_version", GREENROOM_VERSION},
         {"build_has_assertions", build_has_assertions()},
         {"cpu_info", cpu::read_topology().cpu_name},
         {"cpu_isa", cpu::isa_name(cpu::select_isa())},
-        {"backends", "CPU"},
+        {"backends", backend(result.engine)},
+        {"gpu_info", usage ? ordered_json(usage->device_name) : ordered_json()},
         {"model_filename", result.engine.file().path()},
         {"model_type", model_text(result.model)},
         {"model_size", model_bytes(result.model)},
@@ -146,6 +167,7 @@ ordered_json as_json(const BenchResult& result) {
         {"working_memory", result.session.working_bytes()},
     };
     object.update(experts_json(result));
+    object.update(gpu_json(result));
     object.update(ordered_json{
         {"warmup", result.warmup == Warmup::yes},
         {"n_prompt", result.test.n_prompt},
@@ -165,10 +187,12 @@ ordered_json as_json(const BenchResult& result) {
 }
 
 void BenchReport::add(const BenchResult& result) {
-    if (!is_begun_)
+    if (!is_begun_) {
+        shows_vram_hits_ = result.engine.gpu() != nullptr && n_experts(result.engine) > 0;
         shows_hits_ = n_experts_in_memory(result.engine) < n_experts(result.engine) ||
                       std::any_of(result.given.begin(), result.given.end(),
                                   [](const GivenFlag& flag) { return flag.first == "--ram"; });
+    }
     std::string text;
     switch (format_) {
         case BenchFormat::md:
@@ -200,13 +224,16 @@ std::vector<BenchReport::Column> BenchReport::columns_of(const BenchResult& resu
         {"model", model_text(result.model), 24, true},
         {"size", human_bytes(model_bytes(result.model)), 10, false},
         {"params", human_count(result.model.n_parameters), 8, false},
-        {"backend", "CPU", 7, true},
+        {"backend", backend(result.engine), 7, true},
         {"threads", fmt::format("{}", result.engine.n_threads()), 7, false},
     };
     for (const auto& [flag, value] : result.given)
         if (flag != "--threads") columns.push_back({flag.substr(2), printable(value, 40), 6, false});
     if (shows_hits_)
         columns.push_back({"hits", fmt::format("{:.1f} %", 100 * result.speed.experts.hit_rate()), 7, false});
+    if (shows_vram_hits_)
+        columns.push_back(
+            {"vram hits", fmt::format("{:.1f} %", 100 * result.speed.vram.hit_rate()), 9, false});
     columns.push_back({"test", result.test.name(), 17, false});
     columns.push_back({"t/s", fmt::format("{:.2f} ± {:.2f}", speed.mean, speed.deviation), 18, false});
     return columns;

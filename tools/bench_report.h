@@ -66,7 +66,8 @@ class BenchReport {
     std::string table_text(const BenchResult& result) const;
 
     BenchFormat format_;
-    bool shows_hits_ = false;  // in the table; from the first result on
+    bool shows_hits_ = false;       // in the table; from the first result on
+    bool shows_vram_hits_ = false;  // likewise
     bool is_begun_ = false;
 };
 

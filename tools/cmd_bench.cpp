@@ -36,15 +36,17 @@ pp512+tg128 does both. With " @ d4096" there are 4096 tokens before what is time
 standard deviation, over the repetitions, of tokens per second. Tokens are random, and nothing is sampled, as
 in llama-bench.
 
-Flags of tests, evaluating and memory take lists (-t 1,2 or -t 1 -t 2); every combination is measured. The
+Flags of tests, evaluating, memory and the GPU take lists (-t 1,2 or -t 1 -t 2); every combination is measured. The
 table has a column for each that is given. The model is loaded once for each combination of -t and the flags
-of memory, with room for the largest test; before the first test, experts are read until memory is full.
+of memory and the GPU, with room for the largest test; before the first test, experts are read until memory is
+full. Into VRAM they come when they are called: the first figures with a GPU are those of a cold cache.
 
 -o csv, json and jsonl have for each test: build_version, build_has_assertions, cpu_info, cpu_isa, backends,
-  model_filename, model_type, model_size, model_n_params, n_batch, n_threads, type_k, type_v, activations,
+  gpu_info, model_filename, model_type, model_size, model_n_params, n_batch, n_threads, type_k, type_v, activations,
   ram_budget, resident_weights, kv_cache, working_memory, n_experts, n_experts_in_memory, cache_policy,
   cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three while the clock ran; µs waited for
-  the disk), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns, samples_ts,
+  the disk), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits, vram_misses, vram_uploads,
+  vram_hit_rate, pcie_bytes, cpu_share (of calls; these six while the clock ran; with a GPU), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns, samples_ts,
   peak_rss (of the program so far). Sizes in bytes.
 
 Examples:
@@ -52,6 +54,7 @@ Examples:
   greenroom bench -m model.gguf -p 0 -n 64 -t 1,2,4,8
   greenroom bench -m model.gguf -p 512,2048 -n 0 -b 128,512 -r 3
   greenroom bench -m model.gguf -p 0 -n 128 --ram 25%,50%,100% --cache-policy learned,lru
+  greenroom bench -m model.gguf -p 0 -n 128 --vram 4GiB,8GiB,12GiB -ncmoe 0,8
   greenroom bench -m model.gguf -pg 2048,256 -d 0,8192 -o json > speed.json)";
 
 // What the model is loaded with.
@@ -232,10 +235,11 @@ class BenchCommand : public Command {
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, load.settings.n_threads);
         check_context(*engine, tests);
-        engine->load_weights(
-            load_options(load.settings.memory, largest_session(*engine, sessions, tests), bar.reporter()));
+        engine->load_weights(load_options(*engine, load.settings.memory,
+                                          largest_session(*engine, sessions, tests), bar.reporter()));
         const runtime::ModelInventory model = runtime::take_inventory(engine->file());
         bar.clear();
+        write_error(device_text(*engine));
         if (options_.cancelled == nullptr) begin_measuring();
         options_.progress = bar.reporter();
         if (options_.warmup == Warmup::yes) fill_expert_slots(*engine, options_.progress, options_.cancelled);

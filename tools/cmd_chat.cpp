@@ -95,10 +95,11 @@ class ChatCommand : public Command {
 
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, n_threads_);
-        engine->load_weights(load_options(memory_, options_.session, bar.reporter()));
+        engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
         bar.clear();
+        write_error(device_text(*engine));
         if (format.is_transcript())
             write_error(
                 "The model has no chat template (tokenizer.chat_template): it continues a transcript "

@@ -85,7 +85,7 @@ class RunCommand : public Command {
         app_.add_flag("--special", options_.show_control_tokens, "Show control tokens in the answer");
         app_.add_flag("--display-prompt", display_prompt_, "Print the prompt before the answer");
         app_.add_flag("--no-display-prompt")->group("");  // llama.cpp's name for what is the default here
-        app_.add_flag("-q,--quiet", quiet_, "No figures after the answer");
+        app_.add_flag("-q,--quiet", quiet_, "Neither the device before the answer nor figures after it");
         app_.add_flag("--stats", stats_,
                       "After the figures also those of the experts: hits, reads, waits, layers");
         app_.add_option("--stats-json", stats_path_, "Write all figures to this file, as JSON")
@@ -115,9 +115,13 @@ class RunCommand : public Command {
         session_options_.context_tokens =
             choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
         const Stopwatch since_load;
-        engine->load_weights(load_options(memory_, session_options_, bar.reporter()));
+        engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
         const double load_s = since_load.seconds();
+        if (!quiet_) {
+            bar.clear();
+            write_error(device_text(*engine));
+        }
 
         options_.progress = bar.reporter();
         options_.cancelled = &catch_interrupt();

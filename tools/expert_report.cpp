@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <iterator>
+#include <optional>
 
 namespace greenroom::tools {
 namespace {
@@ -17,6 +18,39 @@ double share(std::int64_t part, std::int64_t whole) {
 }
 
 double seconds(std::int64_t us) { return static_cast<double>(us) * 1e-6; }
+
+std::string gpu_text(const runtime::GpuUsage& usage) {
+    const runtime::VramCounters& c = usage.experts;
+    return fmt::format(
+        "vram      {} of {} on {}: {} that every token needs, {} for experts\n"
+        "on stage  {} experts, room for {}; {:.1f} % hits of {}; {} uploads; the CPU had {:.1f} % of the "
+        "calls\n"
+        "PCIe      {} for experts: {} of weights, {} of activations\n",
+        human_bytes(usage.used_bytes), human_bytes(usage.total_bytes), printable(usage.device_name, 80),
+        human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes), usage.n_on_stage, usage.n_slots,
+        100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads, 100 * c.cpu_share(),
+        human_bytes(c.n_bytes_over_link()), human_bytes(c.n_bytes_up), human_bytes(c.n_bytes_between));
+}
+
+ordered_json as_json(const runtime::GpuUsage& usage) {
+    const runtime::VramCounters& c = usage.experts;
+    return {{"device", printable(usage.device_name)},
+            {"vram_budget", usage.total_bytes},
+            {"vram_used", usage.used_bytes},
+            {"resident_weights", usage.resident_bytes},
+            {"expert_slots", usage.expert_bytes},
+            {"n_slots", usage.n_slots},
+            {"on_stage", usage.n_on_stage},
+            {"hits", c.n_hits},
+            {"misses", c.n_misses},
+            {"hit_rate", c.hit_rate()},
+            {"uploads", c.n_uploads},
+            {"bytes_uploaded", c.n_bytes_up},
+            {"bytes_of_activations", c.n_bytes_between},
+            {"gpu_calls", c.n_gpu_calls},
+            {"cpu_calls", c.n_cpu_calls},
+            {"cpu_share", c.cpu_share()}};
+}
 
 ordered_json as_json(const cache::CacheCounters& c) {
     return {{"hits", c.n_hits},
@@ -36,13 +70,16 @@ ordered_json as_json(const cache::CacheCounters& c) {
 
 std::string expert_report_text(const runtime::Engine& engine) {
     const runtime::RamTier* tier = engine.experts();
-    if (tier == nullptr) return "experts: the model has none that are routed\n";
+    const std::optional<runtime::GpuUsage> usage = engine.gpu_usage();
+    if (tier == nullptr)
+        return (usage ? gpu_text(*usage) : "") + "experts: the model has none that are routed\n";
     const cache::ExpertCache& cache = tier->cache();
     const cache::CacheCounters all = cache.total();
-    std::string text;
+    std::string text = usage ? gpu_text(*usage) : "";
     auto to = std::back_inserter(text);
     fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts ({})\n",
-                   human_bytes(engine.memory_budget().total), human_bytes(engine.resident_weights_bytes()),
+                   human_bytes(engine.memory_budget().total),
+                   human_bytes(usage ? 0 : engine.resident_weights_bytes()),
                    human_bytes(tier->plan().total_bytes()), tier->arena().describe());
     fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
                    tier->layouts().n_all(), tier->options().policy,
@@ -87,6 +124,7 @@ ordered_json expert_report_json(const runtime::Engine& engine) {
                           {"n_cancelled", reads.n_cancelled},
                           {"latency_sum_us", reads.latency_sum_us},
                           {"latency_max_us", reads.latency_max_us}}}};
+    if (const auto usage = engine.gpu_usage()) report["gpu"] = as_json(*usage);
     const runtime::RamTier* tier = engine.experts();
     if (tier == nullptr) return report;
     ordered_json experts = as_json(tier->cache().total());

@@ -39,6 +39,10 @@ cache::CacheCounters counters_of(const runtime::Engine& engine) {
     return tier == nullptr ? cache::CacheCounters() : tier->cache().total();
 }
 
+runtime::VramCounters vram_counters_of(const runtime::Engine& engine) {
+    return engine.gpu_usage().value_or(runtime::GpuUsage()).experts;
+}
+
 // False when it was cancelled.
 bool read_and_write(runtime::Session& session, const Tokens& prompt, const Tokens& generated,
                     const runtime::EvaluateOptions& options) {
@@ -61,7 +65,8 @@ std::string SpeedTest::name() const {
 std::optional<SpeedResult> measure_speed(const runtime::Engine& engine, runtime::Session& session,
                                          const SpeedTest& test, const SpeedOptions& options) {
     GR_CHECK(test.n_timed() > 0 && test.n_tokens() <= session.context_tokens());
-    SpeedResult result{.begin = std::chrono::system_clock::now(), .samples_ns = {}, .experts = {}};
+    SpeedResult result{
+        .begin = std::chrono::system_clock::now(), .samples_ns = {}, .experts = {}, .vram = {}};
     const runtime::EvaluateOptions timed{
         .progress = {}, .cancelled = options.cancelled, .observer = options.observer};
     const auto tell = [&](const std::string& what, std::int64_t done, std::int64_t total) {
@@ -99,12 +104,15 @@ std::optional<SpeedResult> measure_speed(const runtime::Engine& engine, runtime:
         const Tokens prompt = random.draw(test.n_prompt);
         const Tokens generated = random.draw(test.n_gen);
         const cache::CacheCounters before = counters_of(engine);
+        const runtime::VramCounters vram_before = vram_counters_of(engine);
         const auto begin = std::chrono::steady_clock::now();
         if (!read_and_write(session, prompt, generated, timed)) return std::nullopt;
         const auto taken = std::chrono::steady_clock::now() - begin;
         result.samples_ns.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(taken).count());
         result.experts += counters_of(engine);
         result.experts -= before;
+        result.vram += vram_counters_of(engine);
+        result.vram -= vram_before;
     }
     tell("", options.n_repetitions, options.n_repetitions);
     return result;

@@ -52,6 +52,7 @@ struct SpeedResult {
     std::chrono::system_clock::time_point begin;
     std::vector<std::int64_t> samples_ns;  // of each repetition
     cache::CacheCounters experts;          // what happened while the clock ran, in all repetitions together
+    runtime::VramCounters vram;            // the same, with a GPU
 };
 
 // The session holds test.n_tokens(), belongs to the engine, and may have tokens, which go. nullopt when it

@@ -44,6 +44,7 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags) {
         ->type_name("N")
         ->capture_default_str()
         ->group(kGroup);
+    add_gpu_options(app, flags.gpu);
 }
 
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
@@ -51,16 +52,18 @@ void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, Mem
     add_batch_option(app, session.batch_tokens);
     add_kv_cache_options(app, session);
     add_memory_options(app, memory);
+    add_cpu_moe_flag(app, memory.gpu);
     add_threads_option(app, n_threads);
     add_activations_option(app, session.activations);
 }
 
-runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
-                                  ProgressFn progress) {
+runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
+                                  const runtime::SessionOptions& session, ProgressFn progress) {
     runtime::LoadOptions options;
     options.progress = std::move(progress);
     options.ram_bytes = flags.ram.is_given() ? flags.ram.of(runtime::available_memory_bytes()) : 0;
     options.experts = flags.experts;
+    options.gpu = gpu_options(flags.gpu, engine.spec().n_layers());
     options.session = session;
     return options;
 }

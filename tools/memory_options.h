@@ -4,6 +4,7 @@
 
 #include "quant/base/log.h"
 #include "runtime/engine.h"
+#include "tools/gpu_options.h"
 #include "tools/memory_size.h"
 
 #include <CLI/CLI.hpp>
@@ -13,18 +14,20 @@ namespace greenroom::tools {
 struct MemoryFlags {
     MemorySize ram;  // not given: what is available, less a reserve
     runtime::ExpertOptions experts;
+    GpuFlags gpu;
 };
 
-// --ram SIZE, --cache-policy NAME, --cache-scope NAME, --prefetch-layers N
+// --ram SIZE, --cache-policy NAME, --cache-scope NAME, --prefetch-layers N, and those of the GPU that take a
+// value
 void add_memory_options(CLI::App& app, MemoryFlags& flags);
 
-// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -t and
-// --activations.
+// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -t
+// and --activations.
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
                             int& n_threads);
 
-// For one session of this kind.
-runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
-                                  ProgressFn progress);
+// For one session of this kind, of the model that the engine has opened. Bad usage: see gpu_options().
+runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
+                                  const runtime::SessionOptions& session, ProgressFn progress);
 
 }  // namespace greenroom::tools

@@ -199,8 +199,12 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 5> kFlags{{{"-ctk", "--cache-type-k"},
+    constexpr std::array<Flag, 9> kFlags{{{"-cmoe", "--cpu-moe"},
+                                          {"-ctk", "--cache-type-k"},
                                           {"-ctv", "--cache-type-v"},
+                                          {"-dev", "--device"},
+                                          {"-ncmoe", "--n-cpu-moe"},
+                                          {"-ngl", "--gpu-layers"},
                                           {"-pg", "--n-prompt-gen"},
                                           {"-sys", "--system-prompt"},
                                           {"-sysf", "--system-prompt-file"}}};

@@ -47,9 +47,9 @@ std::unique_ptr<Engine> load(const Family& family, Room room) {
 bool bring_in_all(const Engine& engine, const std::vector<std::int32_t>& prompt) {
     constexpr int kMostPasses = 100;
     for (int pass = 0; pass < kMostPasses; ++pass) {
-        const std::int64_t n_before = engine.gpu()->usage().n_misses;
+        const std::int64_t n_before = engine.gpu()->usage().experts.n_misses;
         all_logits(engine, prompt, 8);
-        if (engine.gpu()->usage().n_misses == n_before) return true;
+        if (engine.gpu()->usage().experts.n_misses == n_before) return true;
     }
     return false;
 }
@@ -72,9 +72,15 @@ TEST_P(GpuFamilies, LogitsAreTheReferencesWhoeverComputesTheExperts) {
     expect_logits_after(room == Room::all ? "p1" : "p2");
 
     const GpuUsage usage = engine->gpu()->usage();
-    EXPECT_GT(usage.n_misses, 0);
-    EXPECT_EQ(usage.n_hits > 0, room != Room::none);
-    EXPECT_EQ(usage.n_uploads > 0, room != Room::none);
+    EXPECT_GT(usage.experts.n_misses, 0);
+    EXPECT_GT(usage.experts.n_cpu_calls, 0);
+    EXPECT_EQ(usage.experts.n_gpu_calls > 0, room != Room::none);
+    EXPECT_EQ(usage.experts.n_bytes_up > 0, room != Room::none);
+    EXPECT_EQ(usage.n_on_stage > 0, room != Room::none);
+    EXPECT_LE(usage.n_on_stage, usage.n_slots);
+    EXPECT_LE(usage.used_bytes, usage.total_bytes);
+    EXPECT_EQ(usage.experts.n_hits > 0, room != Room::none);
+    EXPECT_EQ(usage.experts.n_uploads > 0, room != Room::none);
 }
 
 // What has hidden states, router choices and greedy tokens, too.

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace greenroom::test {
@@ -88,6 +89,39 @@ TEST(MemoryFlags, NonsenseIsBadUsage) {
         const Finished finished = greenroom(run_on_demo_model(flags));
         EXPECT_EQ(finished.exit_code, 2) << flags[0] << " " << flags[1];
         EXPECT_NE(finished.err.find(flags[0]), std::string::npos) << finished.err;
+    }
+}
+
+TEST(MemoryFlags, NonsenseAboutTheGpuIsBadUsage) {
+    const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+        {{"--vram", "0"}, "--vram: found '0'"},
+        {{"--vram", "101%"}, "--vram: found '101%'"},
+        {{"-ngl", "some"}, "--gpu-layers: found 'some'"},
+        {{"-ngl", "-3"}, "--gpu-layers: found '-3'"},
+        {{"--n-gpu-layers", "2"}, "--gpu-layers: found 2, and the model has"},
+        {{"-ncmoe", "-1"}, "--n-cpu-moe"},
+        {{"-dev", "CUDA1"}, "CUDA_VISIBLE_DEVICES"},
+        {{"-ngl", "0", "--vram", "1G"}, "--vram: asks for the GPU, and --gpu-layers 0"},
+        {{"-dev", "none", "--vram", "1G"}, "--vram: asks for the GPU, and --device none"},
+        {{"-dev", "none", "-ngl", "99"}, "--gpu-layers: one of it and --device"},
+        {{"-dev", "CUDA0", "-ngl", "0"}, "--gpu-layers: one of it and --device"},
+    };
+    for (const auto& [flags, message] : cases) {
+        const Finished finished = greenroom(run_on_demo_model(flags));
+        EXPECT_EQ(finished.exit_code, 2) << flags[0] << " " << flags[1];
+        EXPECT_NE(finished.err.find(message), std::string::npos) << finished.err;
+    }
+}
+
+TEST(MemoryFlags, FlagsThatLeaveTheGpuOutAreTakenWithoutOne) {
+    const std::string expected = greenroom(run_on_demo_model({"-n", "4", "-q"})).out;
+    for (const std::vector<std::string>& flags :
+         std::vector<std::vector<std::string>>{{"-ngl", "0"}, {"-dev", "none"}, {"-ngl", "0", "-cmoe"}}) {
+        std::vector<std::string> all = {"-n", "4", "-q"};
+        all.insert(all.end(), flags.begin(), flags.end());
+        const Finished finished = greenroom(run_on_demo_model(all));
+        EXPECT_EQ(finished.exit_code, 0) << finished.err;
+        EXPECT_EQ(finished.out, expected);
     }
 }
 

@@ -1,0 +1,235 @@
+// The flags of the GPU and what is told about it, from outside: the program itself with the emulated device
+// in the place of a real one, so that everything but the device is what users have. Answers are those of the
+// CPU.
+
+#include "tests/support/paths.h"
+#include "tests/tools/subprocess.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace greenroom::test {
+namespace {
+
+using nlohmann::json;
+using Flags = std::vector<std::string>;
+
+Flags operator+(Flags flags, const Flags& more) {
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+}
+
+// With so many bytes of VRAM; 0: no GPU; "": as many as the emulation has by itself.
+Finished with_vram(const std::string& bytes, const Flags& args) {
+    Flags argv = {"/usr/bin/env"};
+    if (!bytes.empty()) argv.push_back("GREENROOM_EMULATED_VRAM=" + bytes);
+    return Subprocess(argv + greenroom_argv(args)).wait();
+}
+
+// Rounded nowhere, so that the CPU and the GPU choose the same tokens.
+Flags run_args(const std::string& model, const Flags& flags) {
+    return Flags{"run",
+                 "-m",
+                 mini_model(model),
+                 "-t",
+                 "1",
+                 "-c",
+                 "64",
+                 "-b",
+                 "8",
+                 "-p",
+                 "In the",
+                 "-n",
+                 "12",
+                 "--temp",
+                 "0",
+                 "-ctk",
+                 "f32",
+                 "-ctv",
+                 "f32",
+                 "--activations",
+                 "f32"} +
+           flags;
+}
+
+Finished run(const Flags& flags, const std::string& model = "deepseek2") {
+    return with_vram("", run_args(model, flags));
+}
+
+std::string cpu_answer(const std::string& model = "deepseek2") {
+    const Finished finished = run({"-ngl", "0", "-q"}, model);
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    EXPECT_EQ(finished.err, "");
+    EXPECT_FALSE(finished.out.empty());
+    return finished.out;
+}
+
+// Figures of a run that gives the CPU's answer.
+json stats(const Flags& flags, const std::string& model = "deepseek2") {
+    const TempDir folder;
+    const Finished finished = run(flags + Flags{"--stats-json", folder.file("stats.json")}, model);
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    EXPECT_EQ(finished.out, cpu_answer(model));
+    return json::parse(std::ifstream(folder.file("stats.json")));
+}
+
+// In MiB, as the program says when it is given too little.
+double needed_mib(const std::string& err) {
+    double sum = 0;
+    for (const std::string before : {"needs ", "token needs and "}) {
+        const std::size_t at = err.find(before);
+        EXPECT_NE(at, std::string::npos) << err;
+        if (at != std::string::npos) sum += std::stod(err.substr(at + before.size()));
+    }
+    return sum;
+}
+
+TEST(GpuFlags, TheGpuIsTakenByItselfAndSaid) {
+    for (const char* model : {"deepseek2", "qwen3moe", "qwen35moe"}) {
+        const Finished finished = run({}, model);
+        EXPECT_EQ(finished.exit_code, 0) << finished.err;
+        EXPECT_EQ(finished.out, cpu_answer(model)) << model;
+        EXPECT_EQ(finished.err.find("greenroom: on Emulated device: "), 0U) << finished.err;
+        EXPECT_EQ(run({"-q"}, model).err, "");
+    }
+}
+
+TEST(GpuFlags, StatsSayWhatTheGpuHadOfIt) {
+    const json all = stats({});
+    const json& gpu = all.at("gpu");
+    EXPECT_EQ(gpu.at("device"), "Emulated device");
+    EXPECT_GT(gpu.at("vram_budget"), gpu.at("vram_used"));
+    EXPECT_GT(gpu.at("resident_weights"), 0);
+    EXPECT_EQ(gpu.at("n_slots"), all.at("experts").at("all"));
+    EXPECT_GT(gpu.at("on_stage"), 0);
+    EXPECT_GT(gpu.at("hits"), 0);
+    EXPECT_GT(gpu.at("misses"), 0);
+    EXPECT_GT(gpu.at("uploads"), 0);
+    EXPECT_GT(gpu.at("bytes_uploaded"), 0);
+    EXPECT_GT(gpu.at("bytes_of_activations"), 0);
+    const double n_cpu = gpu.at("cpu_calls");
+    const double n_gpu = gpu.at("gpu_calls");
+    EXPECT_GT(n_gpu, 0);
+    EXPECT_DOUBLE_EQ(gpu.at("cpu_share"), n_cpu / (n_cpu + n_gpu));
+
+    const Finished told = run({"--stats"});
+    for (const char* figure : {"vram ", "on Emulated device", "on stage ", "% hits of", "uploads", "PCIe "})
+        EXPECT_NE(told.err.find(figure), std::string::npos) << figure << " in " << told.err;
+    EXPECT_FALSE(stats({"-ngl", "0"}).contains("gpu"));
+}
+
+TEST(GpuFlags, ExpertsStayWithTheCpuWhereTheyAreToldTo) {
+    for (const Flags& flags : {Flags{"-cmoe"}, Flags{"--cpu-moe"}, Flags{"-ncmoe", "99"}}) {
+        const json gpu = stats(flags).at("gpu");
+        EXPECT_EQ(gpu.at("n_slots"), 0);
+        EXPECT_EQ(gpu.at("uploads"), 0);
+        EXPECT_EQ(gpu.at("cpu_share"), 1.0);
+    }
+    const json every = stats({}).at("gpu");
+    const json some = stats({"-ncmoe", "2"}).at("gpu");
+    EXPECT_LT(some.at("n_slots"), every.at("n_slots"));
+    EXPECT_GT(some.at("n_slots"), 0);
+    EXPECT_GT(some.at("hits"), 0);
+    EXPECT_GT(some.at("cpu_share"), every.at("cpu_share"));
+}
+
+TEST(GpuFlags, ALittleVramHoldsSomeExpertsAndTooLittleIsRefusedWithTheParts) {
+    const Finished refused = run({"--vram", "64K"});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_EQ(refused.out, "");
+    for (const char* part : {"every token needs", "for the context", "is what --vram allows", "-ngl 0"})
+        EXPECT_NE(refused.err.find(part), std::string::npos) << part << " in " << refused.err;
+
+    const auto least_kib = static_cast<int>(needed_mib(refused.err) * 1024);
+    const json gpu = stats({"--vram", std::to_string(least_kib + 200) + "K"}).at("gpu");
+    EXPECT_EQ(gpu.at("vram_budget"), (least_kib + 200) * 1024);
+    EXPECT_LE(gpu.at("vram_used"), gpu.at("vram_budget"));
+    EXPECT_GT(gpu.at("n_slots"), 0);
+    EXPECT_LT(gpu.at("n_slots"), stats({}).at("gpu").at("n_slots"));
+    EXPECT_GT(gpu.at("cpu_calls"), 0);
+
+    const json half = stats({"--vram", "50%"}).at("gpu");
+    EXPECT_LT(half.at("vram_budget"), stats({"--vram", "100%"}).at("gpu").at("vram_budget"));
+}
+
+TEST(GpuFlags, WithoutAGpuTheCpuDoesItAndSaysWhy) {
+    const Finished finished = with_vram("0", run_args("deepseek2", {}));
+    EXPECT_EQ(finished.exit_code, 0) << finished.err;
+    EXPECT_EQ(finished.out, cpu_answer());
+    EXPECT_EQ(finished.err.find("greenroom: the CPU alone: no GPU can be used: "), 0U) << finished.err;
+    EXPECT_EQ(with_vram("0", run_args("deepseek2", {"-ngl", "0"})).err.find("loaded in"), 0U);
+
+    const Finished small = with_vram("100000", run_args("deepseek2", {}));
+    EXPECT_EQ(small.exit_code, 0) << small.err;
+    EXPECT_EQ(small.out, finished.out);
+    EXPECT_NE(small.err.find("the CPU alone: "), std::string::npos) << small.err;
+    EXPECT_NE(small.err.find("can be had"), std::string::npos) << small.err;
+}
+
+TEST(GpuFlags, AGpuThatIsAskedForAndMissingIsAnErrorThatSaysWhy) {
+    for (const Flags& flags : {Flags{"--vram", "1G"}, Flags{"--vram", "50%"}, Flags{"-ngl", "99"},
+                               Flags{"-ngl", "all"}, Flags{"-dev", "CUDA0"}}) {
+        const Finished finished = with_vram("0", run_args("deepseek2", flags));
+        EXPECT_EQ(finished.exit_code, 1) << flags[0];
+        EXPECT_EQ(finished.out, "");
+        EXPECT_NE(finished.err.find("no GPU can be used: "), std::string::npos) << finished.err;
+        EXPECT_NE(finished.err.find("-ngl 0"), std::string::npos) << finished.err;
+    }
+    const Finished greedy = run({"--vram", "1T"});
+    EXPECT_EQ(greedy.exit_code, 1);
+    EXPECT_NE(greedy.err.find("--vram: 1048576.0 MiB asked for"), std::string::npos) << greedy.err;
+}
+
+TEST(GpuFlags, BenchHasTheFiguresOfTheGpu) {
+    const Flags args = {"bench", "-m", mini_model(), "-t", "1", "-p", "8", "-n", "8", "-r", "2"};
+    const Finished finished = with_vram("", args + Flags{"-o", "json", "-ncmoe", "0,99"});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+    const json results = json::parse(finished.out);
+    ASSERT_EQ(results.size(), 4U);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        const json& result = results[i];
+        EXPECT_EQ(result.at("backends"), "CUDA");
+        EXPECT_EQ(result.at("gpu_info"), "Emulated device");
+        EXPECT_GT(result.at("vram_budget"), result.at("vram_used"));
+        EXPECT_GT(result.at("pcie_bytes"), 0);
+        EXPECT_EQ(result.at("n_experts_in_vram") == 0, i >= 2);
+        EXPECT_EQ(result.at("vram_hit_rate") == 0.0, i >= 2);
+        EXPECT_EQ(result.at("cpu_share") == 1.0, i >= 2);
+    }
+
+    const Finished table = with_vram("", args + Flags{"--vram", "50%"});
+    EXPECT_NE(table.out.find("| CUDA "), std::string::npos) << table.out;
+    for (const char* title : {" vram |", " vram hits |"})
+        EXPECT_NE(table.out.find(title), std::string::npos) << table.out;
+
+    const json cpu = json::parse(with_vram("", args + Flags{"-o", "json", "-ngl", "0"}).out).at(0);
+    EXPECT_EQ(cpu.at("backends"), "CPU");
+    for (const char* figure : {"gpu_info", "vram_budget", "vram_hits", "pcie_bytes", "cpu_share"})
+        EXPECT_TRUE(cpu.at(figure).is_null()) << figure;
+}
+
+TEST(GpuFlags, OtherCommandsUseTheGpuToo) {
+    const TempDir folder;
+    std::ofstream(folder.file("text.txt")) << "In the beginning was the word, and the word was there.";
+    const auto output = [&](const Flags& args) {
+        const Finished finished = with_vram("", args);
+        EXPECT_EQ(finished.exit_code, 0) << finished.err;
+        return finished.out;
+    };
+    const Flags perplexity = {"perplexity", "-m",   mini_model(),    "-f",    folder.file("text.txt"),
+                              "-c",         "8",    "--activations", "f32",   "-ctk",
+                              "f32",        "-ctv", "f32",           "--json"};
+    EXPECT_NEAR(json::parse(output(perplexity)).at("perplexity").get<double>(),
+                json::parse(output(perplexity + Flags{"-ngl", "0"})).at("perplexity").get<double>(), 1e-2);
+    output({"logits", "-m", mini_model(), "--tokens", "1,2,3", "-o", folder.file("logits.npy"), "-cmoe"});
+    EXPECT_FALSE(std::ifstream(folder.file("logits.npy")).fail());
+}
+
+}  // namespace
+}  // namespace greenroom::test

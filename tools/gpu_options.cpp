@@ -1,0 +1,120 @@
+#include "tools/gpu_options.h"
+
+#include "gpu/device.h"
+#include "tools/options.h"
+#include "tools/printable.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+namespace greenroom::tools {
+namespace {
+
+constexpr const char* kGroup = "GPU";
+constexpr std::int64_t kAllLayers = std::numeric_limits<std::int32_t>::max();
+
+// llama.cpp's words: "auto" and -1 leave it open, "all" and -2 are all.
+std::optional<std::int64_t> parse_gpu_layers(const std::string& text) {
+    if (text == "auto" || text == "-1") return std::nullopt;
+    if (text == "all" || text == "-2") return kAllLayers;
+    const std::string mistake = [number = text]() mutable { return whole_number(0, kAllLayers)(number); }();
+    if (!mistake.empty()) bad_usage("--gpu-layers", mistake + ", auto or all");
+    std::int64_t n_layers = 0;
+    std::from_chars(text.data(), text.data() + text.size(), n_layers);
+    return n_layers;
+}
+
+std::int64_t free_vram_bytes() {
+    const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
+    return devices.empty() ? 0 : static_cast<std::int64_t>(devices.front().free_bytes);
+}
+
+}  // namespace
+
+void add_gpu_options(CLI::App& app, GpuFlags& flags) {
+    app.add_option_function<std::string>(
+           "--vram", [&flags](const std::string& text) { flags.vram = parse_memory_size("--vram", text); },
+           fmt::format(
+               "Memory of the GPU to use: {}. What the weights that every token needs and the context "
+               "leave of it is for experts",
+               kMemorySizeHelp))
+        ->type_name("SIZE")
+        ->default_str("what is free, less a reserve for the display")
+        ->group(kGroup);
+    app.add_option_function<std::string>(
+           "--gpu-layers,--n-gpu-layers",
+           [&flags](const std::string& text) { flags.n_gpu_layers = parse_gpu_layers(text); },
+           "-ngl: 0: the CPU alone; all, or as many as the model has: the GPU, or an error; auto: the GPU "
+           "where there is one and what every token needs fits")
+        ->type_name("N")
+        ->default_str("auto")
+        ->group(kGroup);
+    app.add_option("--n-cpu-moe", flags.n_cpu_experts,
+                   "-ncmoe: the experts of the first N layers stay with the CPU")
+        ->check(whole_number(0, kAllLayers))
+        ->type_name("N")
+        ->default_str("0")
+        ->group(kGroup);
+    app.add_option("--device", flags.device, "-dev: none (the CPU alone) or CUDA0 (the GPU, or an error)")
+        ->check([](const std::string& name) {
+            if (name == "none" || name == "CUDA0") return std::string();
+            return fmt::format(
+                "found '{}', expected none or CUDA0. CUDA_VISIBLE_DEVICES=1 makes the second card CUDA0",
+                printable(name, 40));
+        })
+        ->type_name("NAME")
+        ->group(kGroup);
+}
+
+void add_cpu_moe_flag(CLI::App& app, GpuFlags& flags) {
+    app.add_flag("--cpu-moe", flags.is_cpu_moe, "-cmoe: all experts stay with the CPU")->group(kGroup);
+}
+
+runtime::GpuOptions gpu_options(const GpuFlags& flags, int n_layers) {
+    using Use = runtime::GpuOptions::Use;
+    const bool is_off = flags.device == "none" || flags.n_gpu_layers == 0;
+    const char* off = flags.device == "none" ? "--device none" : "--gpu-layers 0";
+    if (is_off && flags.vram.is_given())
+        bad_usage("--vram",
+                  fmt::format("asks for the GPU, and {} for the CPU alone; expected one of them", off));
+    if (is_off && (flags.device == "CUDA0" || flags.n_gpu_layers.value_or(0) > 0))
+        bad_usage(
+            "--gpu-layers",
+            "one of it and --device asks for the GPU, the other for the CPU alone; expected one of them");
+    if (!is_off && flags.n_gpu_layers && *flags.n_gpu_layers < n_layers)
+        bad_usage(
+            "--gpu-layers",
+            fmt::format("found {}, and the model has {} layers; expected 0 or at least {}: layers are not "
+                        "split. --vram SIZE decides how many experts are on the GPU, --n-cpu-moe N of "
+                        "which layers",
+                        *flags.n_gpu_layers, n_layers, n_layers));
+    runtime::GpuOptions options;
+    if (is_off) return options;
+    const bool is_demanded = flags.vram.is_given() || flags.n_gpu_layers || flags.device == "CUDA0";
+    options.use = is_demanded ? Use::on : Use::if_possible;
+    if (flags.vram.is_given())
+        options.vram_bytes = flags.vram.of(flags.vram.percent > 0 ? free_vram_bytes() : 0);
+    const std::int64_t n_cpu_experts = flags.is_cpu_moe ? kAllLayers : flags.n_cpu_experts.value_or(0);
+    options.n_cpu_expert_layers = static_cast<int>(std::min(n_cpu_experts, kAllLayers));
+    return options;
+}
+
+std::string device_text(const runtime::Engine& engine) {
+    const std::optional<runtime::GpuUsage> usage = engine.gpu_usage();
+    if (!usage)
+        return engine.why_no_gpu().empty() || !runtime::GpuLane::is_built()
+                   ? ""
+                   : fmt::format("greenroom: the CPU alone: {}\n", engine.why_no_gpu());
+    std::string text = fmt::format("greenroom: on {}: {} of its memory, {} for what every token needs",
+                                   printable(usage->device_name, 80), human_bytes(usage->total_bytes),
+                                   human_bytes(usage->resident_bytes));
+    if (const runtime::RamTier* tier = engine.experts(); tier != nullptr)
+        text += fmt::format(", {} for {} of {} experts", human_bytes(usage->expert_bytes), usage->n_slots,
+                            tier->layouts().n_all());
+    return text + "\n";
+}
+
+}  // namespace greenroom::tools
