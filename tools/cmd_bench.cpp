@@ -41,11 +41,11 @@ table has a column for each that is given. The model is loaded once for each com
 of memory, with room for the largest test; before the first test, experts are read until memory is full.
 
 -o csv, json and jsonl have for each test: build_version, build_has_assertions, cpu_info, cpu_isa, backends,
-  model_filename, model_type, model_size, model_n_params, n_batch, n_threads, type_k, type_v, activations,
-  ram_budget, resident_weights, kv_cache, working_memory, n_experts, n_experts_in_memory, cache_policy,
-  cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three while the clock ran; µs waited for
-  the disk), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns, samples_ts,
-  peak_rss (of the program so far). Sizes in bytes.
+  model_filename, model_type, model_size, model_n_params, n_batch, n_threads, n_threads_batch,
+  type_k, type_v, activations, ram_budget, resident_weights, kv_cache, working_memory, n_experts,
+  n_experts_in_memory, cache_policy, cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three
+  while the clock ran; µs waited for the disk), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns,
+  avg_ts, stddev_ts, samples_ns, samples_ts, peak_rss (of the program so far). Sizes in bytes.
 
 Examples:
   greenroom bench -m model.gguf
@@ -57,11 +57,11 @@ Examples:
 // What the model is loaded with.
 struct LoadSettings {
     MemoryFlags memory;
-    int n_threads = 0;
+    runtime::ThreadOptions threads;
 
     static void add_flags(CLI::App& app, LoadSettings& settings) {
         add_memory_options(app, settings.memory);
-        add_threads_option(app, settings.n_threads);
+        add_thread_options(app, settings.threads);
     }
 };
 
@@ -210,7 +210,7 @@ class BenchCommand : public Command {
             for (const SpeedTest& test : tests) {
                 const runtime::SessionOptions options = session_for(test, session.settings);
                 const std::int64_t bytes =
-                    runtime::plan_session(engine.spec(), engine.file().path(), options, engine.n_threads())
+                    runtime::plan_session(engine.spec(), engine.file().path(), options, engine.team_size())
                         .memory.total();
                 if (bytes <= most_bytes) continue;
                 most_bytes = bytes;
@@ -230,7 +230,7 @@ class BenchCommand : public Command {
     bool measure_all(const FlagLists<LoadSettings>::Combination& load, const Sessions& sessions,
                      const std::vector<SpeedTest>& tests, BenchReport& report, std::size_t& n_done) {
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, load.settings.n_threads);
+        const auto engine = runtime::Engine::open(model_path_, load.settings.threads);
         check_context(*engine, tests);
         engine->load_weights(
             load_options(load.settings.memory, largest_session(*engine, sessions, tests), bar.reporter()));

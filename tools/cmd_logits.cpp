@@ -57,7 +57,7 @@ class LogitsCommand : public Command {
         session_options_.activations = Activations::f32;
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
-        add_threads_option(app_, n_threads_);
+        add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }
 
@@ -65,7 +65,7 @@ class LogitsCommand : public Command {
         const std::vector<text::TokenId> tokens = parse_token_list("--tokens", tokens_);
         const auto n_tokens = static_cast<std::int64_t>(tokens.size());
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        const auto engine = runtime::Engine::open(model_path_, threads_);
         if (session_options_.context_tokens == 0) session_options_.context_tokens = n_tokens;
         engine->load_weights(load_options(memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
@@ -95,7 +95,7 @@ class LogitsCommand : public Command {
     std::string output_path_;
     ForwardDumpOptions dump_options_;
     runtime::SessionOptions session_options_;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     MemoryFlags memory_;
 };
 

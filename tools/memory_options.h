@@ -18,10 +18,10 @@ struct MemoryFlags {
 // --ram SIZE, --cache-policy NAME, --cache-scope NAME, --prefetch-layers N
 void add_memory_options(CLI::App& app, MemoryFlags& flags);
 
-// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -t and
-// --activations.
+// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -t,
+// -tb, --cpu-strict and --activations.
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
-                            int& n_threads);
+                            runtime::ThreadOptions& threads);
 
 // For one session of this kind.
 runtime::LoadOptions load_options(const MemoryFlags& flags, const runtime::SessionOptions& session,
