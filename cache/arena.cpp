@@ -101,8 +101,9 @@ void Arena::place(int numa_node) {
     hwloc_const_nodeset_t nodes = hwloc_topology_get_allowed_nodeset(topology.get());
     hwloc_membind_policy_t policy = HWLOC_MEMBIND_INTERLEAVE;
     if (numa_node == ArenaOptions::kInterleave) {
-        if (n_nodes <= 1) return;
-        placement_ = fmt::format(", interleaved over {} NUMA nodes", hwloc_bitmap_weight(nodes));
+        const int n_allowed = hwloc_bitmap_weight(nodes);
+        if (n_allowed <= 1) return;
+        placement_ = fmt::format(", interleaved over {} NUMA nodes", n_allowed);
     } else {
         hwloc_obj_t node = nullptr;
         if (numa_node >= 0)

@@ -263,7 +263,7 @@ void run(ThreadTeam& team, const Scratch& scratch, const Work& work, const Fill&
     const std::int64_t max_row = std::max(work.key_dim, work.value_dim);
     assert(scratch.floats_per_thread() >= attention_scratch_floats(max_row));
     const std::int64_t n_tiles = work.n_tiles;
-    const std::int64_t n_threads = team.size();
+    const std::int64_t n_threads = team.n_active();
     const auto workspace = [&](std::int64_t thread) {
         return Workspace(scratch.of(static_cast<int>(thread)), max_row);
     };

@@ -4,6 +4,7 @@
 #include "quant/base/error.h"
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <utility>
 
@@ -49,24 +50,42 @@ class Spinning {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int n_threads) : ticket_(kClosed) {
-    if (n_threads <= 0) n_threads = default_thread_count();
-    for (int thread = 1; thread < n_threads; ++thread)
+ThreadTeam::ThreadTeam(int n_threads, Placement placement) : ticket_(kClosed) {
+    std::vector<int> cores;
+    if (n_threads <= 0 || placement == Placement::own_core) {
+        const Topology topology = read_topology();
+        if (n_threads <= 0) n_threads = default_thread_count(topology);
+        if (placement == Placement::own_core && n_threads <= static_cast<int>(topology.core_cpus.size()))
+            cores = topology.core_cpus;
+    }
+    n_active_.store(n_threads, std::memory_order_relaxed);
+    for (int thread = 1; thread < n_threads; ++thread) {
         workers_.emplace_back([this, thread]() noexcept { serve(thread); });
+        if (!cores.empty() && keep_on_cpu(workers_.back(), cores[static_cast<std::size_t>(thread)]))
+            ++n_placed_;
+    }
 }
 
 ThreadTeam::~ThreadTeam() {
     stopping_.store(true, std::memory_order_relaxed);
     n_regions_.fetch_add(1);  // carries stopping_ to the workers' load in await_region()
     n_regions_.notify_all();
+    set_active(size());
     for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadTeam::set_active(int n_active) noexcept {
+    assert(n_active >= 1 && n_active <= size());
+    if (n_active == this->n_active()) return;
+    n_active_.store(n_active, std::memory_order_release);
+    n_active_.notify_all();
 }
 
 void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, const void* task, Call call) {
     GR_CHECK(grain > 0 && n_items >= 0);
     const std::int64_t n_ranges = (n_items + grain - 1) / grain;
     GR_CHECK(n_ranges < static_cast<std::int64_t>(kClosed));
-    if (n_ranges <= 1 || workers_.empty()) {
+    if (n_ranges <= 1 || n_active() == 1) {
         for (std::int64_t first = 0; first < n_items; first += grain)
             call(task, first, std::min(first + grain, n_items), 0);
         return;
@@ -100,7 +119,7 @@ void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, const void* task,
 // A worker may look at the ticket, be put to sleep by the scheduler, and go on when the region is over and
 // the next one is being written. It then claims nothing: a claim succeeds only if the ticket is still what
 // the worker has looked at, and since the ticket is closed before the members are rewritten, whoever has read
-// a new member finds another ticket.
+// a new member finds another ticket. n_active_ changes while the ticket is closed as well.
 void ThreadTeam::work(int thread) noexcept {
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
     for (;;) {
@@ -109,6 +128,7 @@ void ThreadTeam::work(int thread) noexcept {
         const Call call = call_.load(std::memory_order_acquire);
         const std::int64_t n_items = n_items_.load(std::memory_order_acquire);
         const std::int64_t grain = grain_.load(std::memory_order_acquire);
+        if (thread >= n_active_.load(std::memory_order_acquire)) return;
         if (range == static_cast<std::int64_t>(kClosed) || range * grain >= n_items) return;
         if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
         try {
@@ -126,9 +146,19 @@ void ThreadTeam::work(int thread) noexcept {
 void ThreadTeam::serve(int thread) noexcept {
     std::uint32_t seen = 0;
     for (;;) {
+        await_part(thread);
         seen = await_region(seen);
         if (stopping_.load(std::memory_order_relaxed)) return;
         work(thread);
+    }
+}
+
+// Sleeps while the thread takes no part. Not in n_asleep_, so that regions do not wake it.
+void ThreadTeam::await_part(int thread) noexcept {
+    for (;;) {
+        const int n_active = n_active_.load(std::memory_order_acquire);
+        if (thread < n_active) return;
+        n_active_.wait(n_active, std::memory_order_acquire);
     }
 }
 

@@ -17,21 +17,40 @@
 
 namespace greenroom::cpu {
 
+// Where the threads of a team run.
+enum class Placement {
+    // Where the system lets them. The default: where other programs had work too, staying on a core made no
+    // difference beyond the noise (docs/performance.md), and a thread has to wait for whoever takes its core.
+    anywhere,
+    // Each on a core of its own, fast cores first, as long as there are as many as threads. Not the caller's
+    // thread, since every thread that it creates later (readers, say) would have to stay there too; its core
+    // is left free for it. Where the system refuses, anywhere.
+    own_core,
+};
+
 class ThreadTeam {
   public:
     // n_threads >= 1; 0 takes default_thread_count().
-    explicit ThreadTeam(int n_threads);
+    explicit ThreadTeam(int n_threads, Placement placement = Placement::anywhere);
     ~ThreadTeam();
     ThreadTeam(const ThreadTeam&) = delete;
     ThreadTeam& operator=(const ThreadTeam&) = delete;
 
     int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
+    // From the next parallel_for() on, that many threads take part, 1 <= n_active <= size(); all at first.
+    // The others sleep. Not during one.
+    void set_active(int n_active) noexcept;
+    int n_active() const noexcept { return n_active_.load(std::memory_order_relaxed); }
+
+    // Threads that have been placed on cores of their own.
+    int n_placed() const noexcept { return n_placed_; }
+
     // Calls task(first, last, thread) for disjoint ranges of at most `grain` items that cover [0, n_items),
-    // each on one thread, 0 <= thread < size(). Ranges are handed out as threads become free, so which thread
-    // gets what is not fixed: results must not depend on it. Returns when all are done. An exception of a
-    // task is rethrown here (one of them, if there are several); ranges that are not begun are then skipped.
-    // One call at a time per team; not from within a task.
+    // each on one thread, 0 <= thread < n_active(). Ranges are handed out as threads become free, so which
+    // thread gets what is not fixed: results must not depend on it. Returns when all are done. An exception
+    // of a task is rethrown here (one of them, if there are several); ranges that are not begun are then
+    // skipped. One call at a time per team; not from within a task.
     template <class Task>
     void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task) {
         run(n_items, grain, &task, [](const void* t, std::int64_t first, std::int64_t last, int thread) {
@@ -45,6 +64,7 @@ class ThreadTeam {
     void run(std::int64_t n_items, std::int64_t grain, const void* task, Call call);
     void work(int thread) noexcept;
     void serve(int thread) noexcept;
+    void await_part(int thread) noexcept;
     std::uint32_t await_region(std::uint32_t seen) noexcept;
 
     // The region in hand. Written by run() while the ticket is closed, read by workers, who may come late:
@@ -53,6 +73,7 @@ class ThreadTeam {
     std::atomic<Call> call_{nullptr};
     std::atomic<std::int64_t> n_items_{0};
     std::atomic<std::int64_t> grain_{1};
+    std::atomic<int> n_active_{1};  // also what threads that take no part watch
 
     // Number of the region (high half) and of the next range to hand out (low half); kClosed between regions.
     alignas(64) std::atomic<std::uint64_t> ticket_;
@@ -64,6 +85,7 @@ class ThreadTeam {
     std::exception_ptr
         error_;  // written by the thread that sets failed_ first, read when all ranges are done
 
+    int n_placed_ = 0;
     std::vector<std::thread> workers_;
 };
 

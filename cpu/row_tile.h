@@ -32,7 +32,7 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
 template <class Body>
 void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kFewVectors = 4;
-    const std::int64_t pieces = (n_vectors > kFewVectors ? 64 : 4) * team.size();
+    const std::int64_t pieces = (n_vectors > kFewVectors ? 64 : 4) * team.n_active();
     const std::int64_t grain = std::max<std::int64_t>(1, n_tiles / pieces);
     team.parallel_for(n_tiles, grain, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
         for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);

@@ -3,6 +3,7 @@
 #include "cpu/kernels.h"
 #include "cpu/ops.h"
 #include "cpu/parallel.h"
+#include "cpu/topology.h"
 #include "quant/base/error.h"
 #include "runtime/arch/registry.h"
 #include "runtime/available_memory.h"
@@ -23,28 +24,30 @@ double mib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); 
 
 }  // namespace
 
-std::unique_ptr<Engine> Engine::open(const std::string& path, int n_threads) {
+std::unique_ptr<Engine> Engine::open(const std::string& path, const ThreadOptions& threads) {
     quant::Gguf file = quant::Gguf::open(path);
     if (file.tensors().empty())
         fail(ErrorKind::bad_input,
              "{}: holds no tensors: a vocabulary, not a model. `tokenize` and `inspect` work on it", path);
-    return std::unique_ptr<Engine>(new Engine(std::move(file), n_threads));
+    return std::unique_ptr<Engine>(new Engine(std::move(file), threads));
 }
 
 std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
-    std::unique_ptr<Engine> engine = open(path, options.n_threads);
+    std::unique_ptr<Engine> engine = open(path, options.threads);
     LoadOptions load = options.load;
     if (!load.progress) load.progress = options.progress;
     engine->load_weights(load);
     return engine;
 }
 
-Engine::Engine(quant::Gguf file, int n_threads)
+Engine::Engine(quant::Gguf file, const ThreadOptions& threads)
     : file_(std::move(file)),
       spec_(read_model_spec(file_)),
       weights_(bind_weights(file_, spec_)),
       tokenizer_(text::Tokenizer::load(file_)),
-      threads_(std::make_unique<cpu::ThreadTeam>(n_threads)) {
+      n_threads_(threads.n_threads > 0 ? threads.n_threads : cpu::default_thread_count()),
+      n_threads_batch_(threads.n_threads_batch > 0 ? threads.n_threads_batch : n_threads_),
+      threads_(std::make_unique<cpu::ThreadTeam>(std::max(n_threads_, n_threads_batch_), threads.placement)) {
     cpu::kernels();  // an impossible GREENROOM_ISA is an error here, not in the middle of an answer
 }
 
@@ -72,7 +75,7 @@ bool Engine::choose_gpu(const LoadOptions& options, const SessionPlan& session) 
 
 void Engine::load_weights(const LoadOptions& options) {
     GR_CHECK(reader_ == nullptr);
-    const SessionPlan session = plan_session(spec_, file_.path(), options.session, n_threads());
+    const SessionPlan session = plan_session(spec_, file_.path(), options.session, team_size());
     reader_ = std::make_unique<cache::SsdReader>(file_.part_paths(), options.reader);
     resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
     layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
@@ -141,6 +144,10 @@ std::unique_ptr<Evaluator> Engine::make_evaluator(const SessionPlan& plan) const
                                                                          std::move(ops), std::move(experts));
 }
 
-int Engine::n_threads() const noexcept { return threads_->size(); }
+int Engine::team_size() const noexcept { return threads_->size(); }
+
+void Engine::use_threads_for(std::int64_t n_tokens) const noexcept {
+    threads_->set_active(n_tokens > 1 ? n_threads_batch_ : n_threads_);
+}
 
 }  // namespace greenroom::runtime

@@ -20,6 +20,7 @@
 #include "runtime/resident_weights.h"
 #include "runtime/session_options.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/thread_options.h"
 #include "runtime/weights.h"
 
 #include <atomic>
@@ -29,10 +30,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-
-namespace greenroom::cpu {
-class ThreadTeam;
-}
 
 namespace greenroom::runtime {
 
@@ -51,7 +48,7 @@ struct LoadOptions {
 };
 
 struct EngineOptions {
-    int n_threads = 0;    // 0: one per physical core that the process may use
+    ThreadOptions threads;
     ProgressFn progress;  // called while loading; may be empty
     LoadOptions load = {};
 };
@@ -61,7 +58,7 @@ class Engine {
     // Opens the file (or the first part of a split model) and checks it against its architecture.
     // Error{bad_input} for a broken file, {unsupported} for an architecture or tokenizer that is not known,
     // {io}.
-    static std::unique_ptr<Engine> open(const std::string& path, int n_threads = 0);
+    static std::unique_ptr<Engine> open(const std::string& path, const ThreadOptions& threads = {});
 
     // Once, before the first session. Error{out_of_memory} when the budget is too small (says what would do),
     // {bad_input} for an unknown policy, those of plan_session(), of SsdReader and of GpuLane.
@@ -79,7 +76,11 @@ class Engine {
     const Weights& weights() const noexcept { return weights_; }
     const text::Tokenizer& tokenizer() const noexcept { return tokenizer_; }
     cpu::ThreadTeam& threads() const noexcept { return *threads_; }
-    int n_threads() const noexcept;
+    int n_threads() const noexcept { return n_threads_; }              // for batches of one token
+    int n_threads_batch() const noexcept { return n_threads_batch_; }  // for larger ones
+    int team_size() const noexcept;                                    // the larger of the two
+    // The threads of a batch of n_tokens, from here on. To be used under evaluation_mutex().
+    void use_threads_for(std::int64_t n_tokens) const noexcept;
 
     // nullptr for a model without routed experts. To be used under evaluation_mutex().
     RamTier* experts() const noexcept { return experts_.get(); }
@@ -118,7 +119,7 @@ class Engine {
     std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) const;
 
   private:
-    Engine(quant::Gguf file, int n_threads);
+    Engine(quant::Gguf file, const ThreadOptions& threads);
 
     bool choose_gpu(const LoadOptions& options, const SessionPlan& session);
 
@@ -126,6 +127,8 @@ class Engine {
     ModelSpec spec_;
     Weights weights_;
     text::Tokenizer tokenizer_;
+    int n_threads_;
+    int n_threads_batch_;
     std::unique_ptr<cpu::ThreadTeam> threads_;
     MemoryBudget budget_;
     mutable std::atomic<std::int64_t> session_bytes_left_{0};

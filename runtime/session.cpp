@@ -13,7 +13,7 @@ namespace greenroom::runtime {
 struct Session::Impl {
     Impl(const Engine& e, const SessionOptions& options)
         : engine(e),
-          plan(plan_session(e.spec(), e.file().path(), options, e.n_threads())),
+          plan(plan_session(e.spec(), e.file().path(), options, e.team_size())),
           reserved(e.reserve_for_session(plan)),
           evaluator(e.make_evaluator(plan)) {
         timeline.reserve(static_cast<std::size_t>(plan.context_tokens));
@@ -54,6 +54,7 @@ struct Session::Impl {
             const std::int64_t n = std::min(plan.batch_tokens, (done < stop ? stop : n_all) - done);
             const std::scoped_lock turn(engine.evaluation_mutex());
             const auto batch = tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(n));
+            engine.use_threads_for(n);
             if (!evaluator->run(batch, options.observer, options.cancelled)) return Evaluated::cancelled;
             after_batch(evaluator->n_tokens() - n, n);
             timeline.insert(timeline.end(), batch.begin(), batch.end());

@@ -158,6 +158,7 @@ ordered_json as_json(const BenchResult& result) {
         {"model_n_params", result.model.n_parameters},
         {"n_batch", options.batch_tokens},
         {"n_threads", result.engine.n_threads()},
+        {"n_threads_batch", result.engine.n_threads_batch()},
         {"type_k", runtime::kv_type_name(options.kv_types.keys)},
         {"type_v", runtime::kv_type_name(options.kv_types.values)},
         {"activations", activations_name(options.activations)},

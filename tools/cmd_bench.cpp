@@ -42,7 +42,7 @@ of memory and the GPU, with room for the largest test; before the first test, ex
 full. Into VRAM they come when they are called: the first figures with a GPU are those of a cold cache.
 
 -o csv, json and jsonl have for each test: build_version, build_has_assertions, cpu_info, cpu_isa, backends,
-  gpu_info, model_filename, model_type, model_size, model_n_params, n_batch, n_threads, type_k, type_v, activations,
+  gpu_info, model_filename, model_type, model_size, model_n_params, n_batch, n_threads, n_threads_batch, type_k, type_v, activations,
   ram_budget, resident_weights, kv_cache, working_memory, n_experts, n_experts_in_memory, cache_policy,
   cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three while the clock ran; µs waited for
   the disk), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits, vram_misses, vram_uploads,
@@ -60,11 +60,11 @@ Examples:
 // What the model is loaded with.
 struct LoadSettings {
     MemoryFlags memory;
-    int n_threads = 0;
+    runtime::ThreadOptions threads;
 
     static void add_flags(CLI::App& app, LoadSettings& settings) {
         add_memory_options(app, settings.memory);
-        add_threads_option(app, settings.n_threads);
+        add_thread_options(app, settings.threads);
     }
 };
 
@@ -213,7 +213,7 @@ class BenchCommand : public Command {
             for (const SpeedTest& test : tests) {
                 const runtime::SessionOptions options = session_for(test, session.settings);
                 const std::int64_t bytes =
-                    runtime::plan_session(engine.spec(), engine.file().path(), options, engine.n_threads())
+                    runtime::plan_session(engine.spec(), engine.file().path(), options, engine.team_size())
                         .memory.total();
                 if (bytes <= most_bytes) continue;
                 most_bytes = bytes;
@@ -233,7 +233,7 @@ class BenchCommand : public Command {
     bool measure_all(const FlagLists<LoadSettings>::Combination& load, const Sessions& sessions,
                      const std::vector<SpeedTest>& tests, BenchReport& report, std::size_t& n_done) {
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, load.settings.n_threads);
+        const auto engine = runtime::Engine::open(model_path_, load.settings.threads);
         check_context(*engine, tests);
         engine->load_weights(load_options(*engine, load.settings.memory,
                                           largest_session(*engine, sessions, tests), bar.reporter()));

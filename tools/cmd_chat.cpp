@@ -84,7 +84,7 @@ class ChatCommand : public Command {
             ->capture_default_str();
         app_.add_flag("--no-history", no_history_,
                       "Neither read nor keep the lines of earlier conversations");
-        add_evaluation_options(app_, options_.session, memory_, n_threads_);
+        add_evaluation_options(app_, options_.session, memory_, threads_);
         add_sampling_options(app_, options_.sampler);
     }
 
@@ -94,7 +94,7 @@ class ChatCommand : public Command {
             open_standard_input(no_history_ ? "" : state_file_path("chat_history"));
 
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        const auto engine = runtime::Engine::open(model_path_, threads_);
         engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
@@ -138,7 +138,7 @@ class ChatCommand : public Command {
 
     std::string model_path_;
     std::string system_prompt_path_;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     MemoryFlags memory_;
     bool no_history_ = false;
     ChatFormatOptions format_options_;

@@ -58,7 +58,7 @@ class LogitsCommand : public Command {
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
         add_cpu_moe_flag(app_, memory_.gpu);
-        add_threads_option(app_, n_threads_);
+        add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }
 
@@ -66,7 +66,7 @@ class LogitsCommand : public Command {
         const std::vector<text::TokenId> tokens = parse_token_list("--tokens", tokens_);
         const auto n_tokens = static_cast<std::int64_t>(tokens.size());
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        const auto engine = runtime::Engine::open(model_path_, threads_);
         if (session_options_.context_tokens == 0) session_options_.context_tokens = n_tokens;
         engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
@@ -96,7 +96,7 @@ class LogitsCommand : public Command {
     std::string output_path_;
     ForwardDumpOptions dump_options_;
     runtime::SessionOptions session_options_;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     MemoryFlags memory_;
 };
 

@@ -52,14 +52,14 @@ class PerplexityCommand : public Command {
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
         add_cpu_moe_flag(app_, memory_.gpu);
-        add_threads_option(app_, n_threads_);
+        add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }
 
     int run() override {
         const std::string text = read_prompt_file(text_path_);
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        const auto engine = runtime::Engine::open(model_path_, threads_);
         engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
         const std::vector<text::TokenId> tokens = engine->tokenizer().encode(
             text, {.special = text::SpecialTokens::literal, .add_bos_eos = text::AddBosEos::as_metadata});
@@ -109,7 +109,7 @@ class PerplexityCommand : public Command {
     std::string text_path_;
     runtime::SessionOptions session_options_{.context_tokens = 512};
     std::int64_t max_chunks_ = -1;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     MemoryFlags memory_;
     bool json_ = false;
 };

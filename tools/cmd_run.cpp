@@ -95,7 +95,7 @@ class RunCommand : public Command {
             ->check(whole_number(0, kMaxTokens))
             ->type_name("N")
             ->capture_default_str();
-        add_evaluation_options(app_, session_options_, memory_, n_threads_);
+        add_evaluation_options(app_, session_options_, memory_, threads_);
         add_sampling_options(app_, sampler_options_);
     }
 
@@ -106,7 +106,7 @@ class RunCommand : public Command {
         const std::string prompt = input_.prompt();
 
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, n_threads_);
+        const auto engine = runtime::Engine::open(model_path_, threads_);
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
         if (options_.ignore_end_of_generation)
             for (const runtime::LogitBias& ban : runtime::end_of_generation_bans(engine->tokenizer()))
@@ -204,7 +204,7 @@ class RunCommand : public Command {
 
     TextInput input_;
     std::string model_path_;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     bool display_prompt_ = false;
     bool quiet_ = false;
     bool stats_ = false;

@@ -96,7 +96,7 @@ class TraceCommand : public Command {
             ->check(whole_number(0, kMaxTokens))
             ->type_name("N")
             ->capture_default_str();
-        add_evaluation_options(app_, session_options_, memory_, n_threads_);
+        add_evaluation_options(app_, session_options_, memory_, threads_);
         add_sampling_options(app_, sampler_options_);
     }
 
@@ -106,7 +106,7 @@ class TraceCommand : public Command {
         PartialFolder folder(output_path_, cache::trace_files());
 
         ProgressBar bar;
-        std::unique_ptr<runtime::Engine> engine = runtime::Engine::open(model_path_, n_threads_);
+        std::unique_ptr<runtime::Engine> engine = runtime::Engine::open(model_path_, threads_);
         const text::Tokenizer& tokenizer = engine->tokenizer();
         const TraceShape shape = trace_shape(engine->spec(), model_path_);
         if (ignore_eos_)
@@ -115,7 +115,7 @@ class TraceCommand : public Command {
         const runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
         session_options_.n_checkpoints = 0;  // nobody goes back
         const std::int64_t context_tokens =
-            runtime::plan_session(engine->spec(), model_path_, session_options_, engine->n_threads())
+            runtime::plan_session(engine->spec(), model_path_, session_options_, engine->team_size())
                 .context_tokens;
 
         std::vector<Context> contexts;
@@ -231,7 +231,7 @@ class TraceCommand : public Command {
     std::int64_t max_tokens_ = 0;
     bool no_scores_ = false;
     bool ignore_eos_ = false;
-    int n_threads_ = 0;
+    runtime::ThreadOptions threads_;
     MemoryFlags memory_;
     runtime::SessionOptions session_options_;
     runtime::SamplerOptions sampler_options_ = greedy();

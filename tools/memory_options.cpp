@@ -48,12 +48,12 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags) {
 }
 
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
-                            int& n_threads) {
+                            runtime::ThreadOptions& threads) {
     add_batch_option(app, session.batch_tokens);
     add_kv_cache_options(app, session);
     add_memory_options(app, memory);
     add_cpu_moe_flag(app, memory.gpu);
-    add_threads_option(app, n_threads);
+    add_thread_options(app, threads);
     add_activations_option(app, session.activations);
 }
 

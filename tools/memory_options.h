@@ -21,10 +21,10 @@ struct MemoryFlags {
 // value
 void add_memory_options(CLI::App& app, MemoryFlags& flags);
 
-// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -t
-// and --activations.
+// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -t,
+// -tb, --cpu-strict and --activations.
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
-                            int& n_threads);
+                            runtime::ThreadOptions& threads);
 
 // For one session of this kind, of the model that the engine has opened. Bad usage: see gpu_options().
 runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,

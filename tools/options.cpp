@@ -84,11 +84,26 @@ void add_model_option(CLI::App& app, std::string& path) {
         ->type_name("FILE");
 }
 
-void add_threads_option(CLI::App& app, int& n_threads) {
-    app.add_option("-t,--threads", n_threads, "Threads to compute with; 0: one per physical core")
+void add_thread_options(CLI::App& app, runtime::ThreadOptions& threads) {
+    app.add_option("-t,--threads", threads.n_threads,
+                   "Threads to compute with; 0: one per physical core that the process may use")
         ->check(whole_number(0, 1024))
         ->type_name("N")
         ->capture_default_str();
+    app.add_option("--threads-batch", threads.n_threads_batch,
+                   "-tb: threads for prompts (batches of more than one token); 0: as -t")
+        ->check(whole_number(0, 1024))
+        ->type_name("N")
+        ->capture_default_str();
+    app.add_option_function<std::string>(
+           "--cpu-strict",
+           [&threads](const std::string& strict) {
+               threads.placement = strict == "1" ? cpu::Placement::own_core : cpu::Placement::anywhere;
+           },
+           "1: each thread stays on a core of its own, if there are as many; 0: where the system puts it")
+        ->check(CLI::IsMember({"0", "1"}))
+        ->type_name("0|1")
+        ->default_str("0");
 }
 
 void add_batch_option(CLI::App& app, std::int64_t& batch_tokens) {
@@ -199,15 +214,16 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 9> kFlags{{{"-cmoe", "--cpu-moe"},
-                                          {"-ctk", "--cache-type-k"},
-                                          {"-ctv", "--cache-type-v"},
-                                          {"-dev", "--device"},
-                                          {"-ncmoe", "--n-cpu-moe"},
-                                          {"-ngl", "--gpu-layers"},
-                                          {"-pg", "--n-prompt-gen"},
-                                          {"-sys", "--system-prompt"},
-                                          {"-sysf", "--system-prompt-file"}}};
+    constexpr std::array<Flag, 10> kFlags{{{"-cmoe", "--cpu-moe"},
+                                           {"-ctk", "--cache-type-k"},
+                                           {"-ctv", "--cache-type-v"},
+                                           {"-dev", "--device"},
+                                           {"-ncmoe", "--n-cpu-moe"},
+                                           {"-ngl", "--gpu-layers"},
+                                           {"-pg", "--n-prompt-gen"},
+                                           {"-sys", "--system-prompt"},
+                                           {"-sysf", "--system-prompt-file"},
+                                           {"-tb", "--threads-batch"}}};
     std::vector<std::string> arguments(argv + 1, argv + argc);
     for (std::string& argument : arguments) {
         if (argument == "--") break;

@@ -8,6 +8,7 @@
 #include "quant/base/op_params.h"
 #include "runtime/sampler.h"
 #include "runtime/session.h"
+#include "runtime/thread_options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -20,8 +21,8 @@ namespace greenroom::tools {
 // -m FILE
 void add_model_option(CLI::App& app, std::string& path);
 
-// -t N; 0 is one per physical core
-void add_threads_option(CLI::App& app, int& n_threads);
+// -t N, -tb N, --cpu-strict 0|1
+void add_thread_options(CLI::App& app, runtime::ThreadOptions& threads);
 
 // -b N
 void add_batch_option(CLI::App& app, std::int64_t& batch_tokens);

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
 namespace greenroom::cache {
@@ -80,6 +82,26 @@ TEST(Arena, CanBeTiedToANumaNodeThatExists) {
         test::expect_error(ErrorKind::bad_input, {"NUMA node", "this machine has"},
                            [&] { Arena another(kMiB, options); });
     }
+}
+
+// Machines that hwloc makes up; what the system is asked for then is nothing.
+TEST(Arena, IsDealtOutToAllNumaNodesWhereThereAreSeveral) {
+    const auto description = [](const char* machine, int numa_node) {
+        ::setenv("HWLOC_SYNTHETIC", machine, 1);
+        ArenaOptions options = normal_pages();
+        options.numa_node = numa_node;
+        std::string text = Arena(kMiB, options).describe();
+        ::unsetenv("HWLOC_SYNTHETIC");
+        return text;
+    };
+    const std::string two_nodes = description("node:2 core:4 pu:2", ArenaOptions::kInterleave);
+    EXPECT_NE(two_nodes.find(", interleaved over 2 NUMA nodes"), std::string::npos) << two_nodes;
+    const std::string one_node = description("core:4 pu:2", ArenaOptions::kInterleave);
+    EXPECT_EQ(one_node.find("NUMA"), std::string::npos) << one_node;
+    const std::string second = description("node:2 core:4 pu:2", 1);
+    EXPECT_NE(second.find(", on NUMA node 1"), std::string::npos) << second;
+    const std::string local = description("node:2 core:4 pu:2", ArenaOptions::kLocal);
+    EXPECT_EQ(local.find("NUMA"), std::string::npos) << local;
 }
 
 }  // namespace

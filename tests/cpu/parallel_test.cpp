@@ -1,9 +1,14 @@
 #include "cpu/parallel.h"
 
+#include "cpu/topology.h"
+
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -47,6 +52,59 @@ TEST(ThreadTeam, WritesOfTheTasksAreVisibleAfterwards) {
         });
         for (const int v : values) ASSERT_EQ(v, round);
     }
+}
+
+TEST(ThreadTeam, OnlyActiveThreadsTakePart) {
+    ThreadTeam team(5);
+    EXPECT_EQ(team.n_active(), 5);
+    for (int round = 0; round < 200; ++round) {
+        const int n_active = 1 + round * 7 % 5;
+        team.set_active(n_active);
+        for (const std::int64_t n_items : {1, 40}) {
+            std::vector<std::atomic<int>> done(static_cast<std::size_t>(n_items));
+            team.parallel_for(n_items, 1, [&](std::int64_t first, std::int64_t, int thread) {
+                EXPECT_LT(thread, n_active);
+                ++done[static_cast<std::size_t>(first)];
+            });
+            for (const auto& count : done) EXPECT_EQ(count, 1);
+        }
+    }
+}
+
+TEST(ThreadTeam, ThreadsThatSleptTakePartAgain) {
+    ThreadTeam team(3);
+    team.set_active(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    team.set_active(3);
+    // Ends when three threads have met.
+    std::atomic<int> n_met{0};
+    team.parallel_for(3, 1, [&](std::int64_t, std::int64_t, int) {
+        ++n_met;
+        while (n_met < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(n_met, 3);
+}
+
+TEST(ThreadTeam, PlacesItsThreadsButNotTheCaller) {
+    cpu_set_t before;
+    ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
+    const std::vector<int> cores = read_topology().core_cpus;
+    ThreadTeam team(static_cast<int>(cores.size()), Placement::own_core);
+    cpu_set_t after;
+    ASSERT_EQ(::sched_getaffinity(0, sizeof after, &after), 0);
+    EXPECT_NE(CPU_EQUAL(&before, &after), 0);
+    if (cores.size() < 2 || team.n_placed() < team.size() - 1)
+        GTEST_SKIP() << "one core, or threads may not be placed here";
+    team.parallel_for(team.size() * 100, 1, [&](std::int64_t, std::int64_t, int thread) {
+        if (thread > 0) {
+            EXPECT_EQ(::sched_getcpu(), cores.at(static_cast<std::size_t>(thread)));
+        }
+    });
+}
+
+TEST(ThreadTeam, LargerThanTheCoresIsNotPlaced) {
+    const ThreadTeam team(static_cast<int>(read_topology().core_cpus.size()) + 1, Placement::own_core);
+    EXPECT_EQ(team.n_placed(), 0);
 }
 
 }  // namespace

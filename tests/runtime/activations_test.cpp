@@ -19,8 +19,8 @@ namespace {
 
 // The demo model: latent attention, experts, Q4_K and Q6_K, and Q5_0 and Q8_0 in rows that are no multiple of
 // 256.
-std::unique_ptr<runtime::Engine> demo_model(int n_threads) {
-    return runtime::Engine::load(demo_model_file(), {n_threads, {}});
+std::unique_ptr<runtime::Engine> demo_model(const runtime::ThreadOptions& threads) {
+    return runtime::Engine::load(demo_model_file(), {threads, {}});
 }
 
 std::vector<text::TokenId> verse(const runtime::Engine& engine) {
@@ -43,6 +43,14 @@ TEST(IntegerActivations, AnyBatchAndAnyNumberOfThreadsGiveTheSameBits) {
     for (const int n_threads : {1, 5})
         EXPECT_EQ(all_logits(*demo_model(n_threads), tokens, 16, nullptr, Activations::int16), whole)
             << n_threads;
+    // More threads for prompts than for single tokens, and fewer.
+    for (const int n_threads : {1, 5}) {
+        runtime::ThreadOptions threads(n_threads);
+        threads.n_threads_batch = 3;
+        const auto other = demo_model(threads);
+        for (const std::int64_t batch : {1, 16})
+            EXPECT_EQ(all_logits(*other, tokens, batch, nullptr, Activations::int16), whole) << n_threads;
+    }
 }
 
 TEST(IntegerActivations, EvaluatingAllocatesNothing) {

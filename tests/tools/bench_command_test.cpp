@@ -120,6 +120,13 @@ TEST(BenchCommand, ListsAndRepeatedFlagsGiveAllCombinations) {
     EXPECT_EQ(column(rows, "cache-type-k").at(10), "q8_0");
 }
 
+TEST(BenchCommand, ThreadsForPromptsAreAColumnOfTheirOwn) {
+    const std::vector<Row> rows =
+        table({"-p", "8", "-n", "2", "-t", "1", "-tb", "1,3", "--cpu-strict", "1", "-r", "1"});
+    EXPECT_EQ(column(rows, "threads"), Row(4, "1"));
+    EXPECT_EQ(column(rows, "threads-batch"), (Row{"1", "1", "3", "3"}));
+}
+
 TEST(BenchCommand, ZeroSwitchesAKindOfTestOff) {
     EXPECT_EQ(column(table({"-p", "0", "-n", "2", "-r", "1"}), "test"), Row{"tg2"});
     EXPECT_EQ(column(table({"-p", "4", "-n", "0", "-r", "1"}), "test"), Row{"pp4"});
@@ -127,13 +134,16 @@ TEST(BenchCommand, ZeroSwitchesAKindOfTestOff) {
 }
 
 TEST(BenchCommand, JsonHoldsAllThatIsNeededToRepeatIt) {
-    const json results = json::parse(output({"-p", "16", "-n", "4", "-d", "8", "-t", "1", "-b", "8", "-ctv",
-                                             "q8_0", "--activations", "f32", "-r", "3", "-o", "json"}));
+    const json results = json::parse(output({"-p",  "16", "-n",   "4",    "-d",
+                                             "8",   "-t", "1",    "-tb",  "2",
+                                             "-b",  "8",  "-ctv", "q8_0", "--activations",
+                                             "f32", "-r", "3",    "-o",   "json"}));
     ASSERT_EQ(results.size(), 2U);
     for (const json& result : results) {
         EXPECT_EQ(result.at("model_filename"), mini_model());
         EXPECT_EQ(result.at("model_type"), "deepseek2 384.2 k BF16");
         EXPECT_EQ(result.at("n_threads"), 1);
+        EXPECT_EQ(result.at("n_threads_batch"), 2);
         EXPECT_EQ(result.at("n_batch"), 8);
         EXPECT_EQ(result.at("type_k"), "f16");
         EXPECT_EQ(result.at("type_v"), "q8_0");

@@ -115,6 +115,8 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"bench", "-m", model, "-pg", "512"}, "512,128"},
         {{"bench", "-m", model, "-pg", "512,0"}, "--n-prompt-gen"},
         {{"bench", "-m", model, "-t", "1,two"}, "--threads"},
+        {{"bench", "-m", model, "-tb", "1,-1"}, "--threads-batch"},
+        {{"bench", "-m", model, "--cpu-strict", "2"}, "--cpu-strict"},
         {{"bench", "-m", model, "-b", "8,0"}, "--batch-size"},
         {{"bench", "-m", model, "-r", "0"}, "--repetitions"},
         {{"bench", "-m", model, "-o", "xml"}, "xml"},
