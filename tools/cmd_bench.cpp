@@ -12,6 +12,7 @@
 #include "tools/memory_options.h"
 #include "tools/options.h"
 #include "tools/printable.h"
+#include "tools/profile_file.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
 
@@ -233,7 +234,8 @@ class BenchCommand : public Command {
     bool measure_all(const FlagLists<LoadSettings>::Combination& load, const Sessions& sessions,
                      const std::vector<SpeedTest>& tests, BenchReport& report, std::size_t& n_done) {
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, load.settings.threads);
+        const auto engine = runtime::Engine::open(
+            model_path_, StartThreads::choose(model_path_, load.settings.threads).threads);
         check_context(*engine, tests);
         engine->load_weights(load_options(*engine, load.settings.memory,
                                           largest_session(*engine, sessions, tests), bar.reporter()));

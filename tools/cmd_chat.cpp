@@ -11,6 +11,7 @@
 #include "tools/line_source.h"
 #include "tools/memory_options.h"
 #include "tools/options.h"
+#include "tools/profile_file.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
 #include "tools/text_input.h"
@@ -94,7 +95,8 @@ class ChatCommand : public Command {
             open_standard_input(no_history_ ? "" : state_file_path("chat_history"));
 
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, threads_);
+        const auto engine =
+            runtime::Engine::open(model_path_, StartThreads::choose(model_path_, threads_).threads);
         engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);

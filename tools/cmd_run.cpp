@@ -10,6 +10,7 @@
 #include "tools/options.h"
 #include "tools/partial_file.h"
 #include "tools/printable.h"
+#include "tools/profile_file.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
 #include "tools/text_input.h"
@@ -106,7 +107,8 @@ class RunCommand : public Command {
         const std::string prompt = input_.prompt();
 
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(model_path_, threads_);
+        const StartThreads start = StartThreads::choose(model_path_, threads_);
+        const auto engine = runtime::Engine::open(model_path_, start.threads);
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
         if (options_.ignore_end_of_generation)
             for (const runtime::LogitBias& ban : runtime::end_of_generation_bans(engine->tokenizer()))
@@ -139,7 +141,7 @@ class RunCommand : public Command {
         // The shell's prompt should not stick to the answer; a file gets the answer alone.
         if (last != '\n' && output_is_terminal()) write_output("\n");
         if (!quiet_) print_figures(*engine, session, result, load_s, sampler.seed());
-        if (stats_) write_error(expert_report_text(*engine));
+        if (stats_) write_error(fmt::format("profile   {}\n", start.because) + expert_report_text(*engine));
         if (!stats_path_.empty()) write_stats(*engine, result, load_s);
         return kExitOk;
     }

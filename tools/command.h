@@ -40,6 +40,7 @@ std::unique_ptr<Command> make_template_command(CLI::App& program);
 std::unique_ptr<Command> make_logits_command(CLI::App& program);
 std::unique_ptr<Command> make_perplexity_command(CLI::App& program);
 std::unique_ptr<Command> make_bench_command(CLI::App& program);
+std::unique_ptr<Command> make_tune_command(CLI::App& program);
 std::unique_ptr<Command> make_trace_command(CLI::App& program);
 std::unique_ptr<Command> make_simulate_command(CLI::App& program);
 

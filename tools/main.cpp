@@ -79,6 +79,7 @@ int run_program(int argc, char** argv) {
     commands.push_back(make_logits_command(program));
     commands.push_back(make_perplexity_command(program));
     commands.push_back(make_bench_command(program));
+    commands.push_back(make_tune_command(program));
     commands.push_back(make_trace_command(program));
     commands.push_back(make_simulate_command(program));
     commands.push_back(std::make_unique<HelpCommand>(program));

@@ -4,7 +4,7 @@
 // against, in the same run.
 
 #include "cpu/buffer.h"
-#include "cpu/simd.h"
+#include "cpu/read_bandwidth.h"
 
 #include <benchmark/benchmark.h>
 
@@ -31,14 +31,9 @@ inline std::span<std::byte> many_bytes() {
 }
 
 // In time of this thread, as the counters of the benchmarks are: other programs take none of it away.
-GR_AVX2 inline double read_once(std::span<const std::byte> bytes) {
+inline double read_once(std::span<const std::byte> bytes) {
     const std::clock_t start = std::clock();
-    __m256i sums[4] = {};
-    for (std::size_t at = 0; at + 128 <= bytes.size(); at += 128)
-        for (std::size_t i = 0; i < 4; ++i)
-            sums[i] = _mm256_xor_si256(
-                sums[i], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes.data() + at + 32 * i)));
-    benchmark::DoNotOptimize(sums);
+    benchmark::DoNotOptimize(cpu::read_bytes(bytes));
     const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     return static_cast<double>(bytes.size()) / seconds;
 }

@@ -1,0 +1,189 @@
+#include "gpu/device.h"
+#include "gpu/kernels/calls.h"
+#include "gpu/memory.h"
+#include "gpu/ops.h"
+#include "gpu/step_state.h"
+#include "gpu/stream.h"
+#include "quant/base/error.h"
+#include "runtime/gpu_probe.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace greenroom::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kLeastPiece = 64 << 10;
+constexpr std::chrono::seconds kPatience{5};  // for a kernel's flag
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Copies whole pieces, as slots are filled.
+void enqueue_upload(gpu::Stream& stream, const gpu::DeviceBuffer& to, const std::byte* from,
+                    std::int64_t piece_bytes) {
+    for (std::int64_t at = 0; at < to.bytes(); at += piece_bytes)
+        gpu::copy_to_device(stream, to.data() + at, from + at, std::min(piece_bytes, to.bytes() - at));
+}
+
+// Bytes per second of what `enqueue` does with `bytes`: the second time, the first touches everything.
+template <class Enqueue>
+double bandwidth(gpu::Stream& stream, std::int64_t bytes, const Enqueue& enqueue) {
+    double seconds = 0;
+    for (int pass = 0; pass < 2; ++pass) {
+        const auto begin = Clock::now();
+        enqueue();
+        stream.synchronize();
+        seconds = seconds_since(begin);
+    }
+    return static_cast<double>(bytes) / seconds;
+}
+
+// Uploads go on until both sides have been busy for a while; what is under way at the end is let run.
+void measure_shared(GpuMeasurements& result, const GpuProbeOptions& options, gpu::Stream& stream,
+                    const gpu::DeviceBuffer& to, const std::byte* from, std::int64_t piece_bytes) {
+    if (!options.read_host) return;
+    constexpr int kUploads = 6;
+    gpu::Event end;
+    const auto begin = Clock::now();
+    for (int i = 0; i < kUploads; ++i) enqueue_upload(stream, to, from, piece_bytes);
+    stream.record(end);
+    double upload_s = 0;
+    const std::int64_t n_read = options.read_host([&] {
+        if (!end.done()) return false;
+        upload_s = seconds_since(begin);
+        return true;
+    });
+    const double read_s = seconds_since(begin);
+    end.wait();
+    if (upload_s == 0) upload_s = seconds_since(begin);
+    result.shared_upload = static_cast<double>(kUploads * to.bytes()) / upload_s;
+    result.shared_dram_read = static_cast<double>(n_read) / read_s;
+}
+
+// As layers with misses: a kernel tells the host of its calls, the host sees it and raises a flag, a kernel
+// that has waited for the flag adds what the host has written. All is enqueued before, as in a graph.
+double measure_hand_over(gpu::DeviceBudget& budget, gpu::Stream& stream, int n_hand_overs) {
+    constexpr std::int64_t kColumns = 4096;
+    const auto n = static_cast<std::size_t>(n_hand_overs);
+    constexpr auto kMemoryBytes = std::int64_t{4096};
+    // A layer with one expert and one call, of expert 0, which has no slot: zeros all.
+    const gpu::DeviceBuffer memory(budget, kMemoryBytes, "what is measured of the hand-over");
+    const gpu::DeviceBuffer out_memory(budget, kColumns * 4, "what is measured of the hand-over");
+    gpu::fill_bytes(stream, memory.data(), 0, memory.bytes());
+    gpu::fill_bytes(stream, out_memory.data(), 0, out_memory.bytes());
+    const auto at = [&](int place) { return memory.data() + 256 * place; };
+    const gpu::HitGroups hits{.n_groups = reinterpret_cast<std::int32_t*>(at(0)),
+                              .n_misses = reinterpret_cast<std::int32_t*>(at(1)),
+                              .slots = reinterpret_cast<const std::byte**>(at(2)),
+                              .experts = reinterpret_cast<std::int32_t*>(at(3)),
+                              .first = reinterpret_cast<std::int32_t*>(at(4)),
+                              .calls = reinterpret_cast<std::int32_t*>(at(5))};
+    const std::span experts(reinterpret_cast<const std::int32_t*>(at(6)), 1);
+    const std::span weights(reinterpret_cast<const float*>(at(7)), 1);
+    const std::span slots(reinterpret_cast<const std::byte* const*>(at(8)), 1);
+    auto* const step = reinterpret_cast<gpu::StepState*>(at(9));
+
+    gpu::HostArray<gpu::StepState> first_step(1, "a step");
+    first_step.data()[0] = {.first_position = 0, .step = 1};
+    gpu::copy_to_device(stream, step, first_step.data(), sizeof(gpu::StepState));
+    gpu::HostArray<std::int32_t> told(2, "calls");
+    gpu::HostArray<float> told_weight(1, "calls");
+    gpu::HostArray<float> partial(kColumns, "the host's part");
+    std::fill_n(partial.data(), kColumns, 0.0F);
+    // A pair of flags for each hand-over, each in a cache line of its own.
+    constexpr std::size_t kWords = 16;
+    gpu::HostArray<std::uint32_t> flags(static_cast<std::int64_t>(2 * n * kWords), "flags");
+    std::fill_n(flags.data(), 2 * n * kWords, 0U);
+    const auto ready = [&](std::size_t i) { return flags.data() + 2 * i * kWords; };
+    const auto answer = [&](std::size_t i) { return ready(i) + kWords; };
+    stream.synchronize();
+
+    for (std::size_t i = 0; i < n; ++i) {
+        gpu::split_calls(stream, hits, {told.data(), told_weight.data(), told.data() + 1, ready(i)}, experts,
+                         weights, slots, step);
+        gpu::wait_and_add(stream, {out_memory.as<float>(), 1, kColumns, kColumns},
+                          {partial.data(), 1, kColumns, kColumns}, answer(i), nullptr, step);
+    }
+    const auto give_up = [&] {
+        for (std::size_t i = 0; i < n; ++i)
+            std::atomic_ref(*answer(i)).store(gpu::kGivenUp, std::memory_order_release);
+    };
+    const auto begin = Clock::now();
+    for (std::size_t i = 0; i < n; ++i) {
+        while (std::atomic_ref(*ready(i)).load(std::memory_order_acquire) != 1) {
+            if (seconds_since(begin) < kPatience.count()) continue;
+            give_up();
+            stream.synchronize();
+            fail(ErrorKind::device, "the GPU has not handed over {} layers in {} s (it came to {})", n,
+                 kPatience.count(), i);
+        }
+        std::atomic_ref(*answer(i)).store(1, std::memory_order_release);
+    }
+    stream.synchronize();
+    return seconds_since(begin) / n_hand_overs;
+}
+
+}  // namespace
+
+std::optional<GpuMeasurements> probe_gpu(const GpuProbeOptions& options) {
+    const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
+    if (devices.empty() || !devices.front().supported()) return std::nullopt;
+    GpuMeasurements result;
+    const std::int64_t piece_bytes = std::max(kLeastPiece, options.expert_bytes);
+    // A quarter of what is free, and two of them are needed.
+    const std::int64_t bytes =
+        std::max<std::int64_t>(1 << 20, std::min(options.copy_bytes, gpu::free_device_bytes() / 4));
+    gpu::DeviceBudget budget(3 * bytes + (1 << 20));
+    gpu::Stream stream;
+    {
+        const gpu::DeviceBuffer to(budget, bytes, "what is measured of copies");
+        const gpu::DeviceBuffer from(budget, bytes, "what is measured of copies");
+        gpu::fill_bytes(stream, from.data(), 1, bytes);
+        result.vram_copy =
+            bandwidth(stream, 2 * bytes, [&] { gpu::copy_on_device(stream, to.data(), from.data(), bytes); });
+        {
+            const gpu::PinnedBuffer pinned(bytes, "what is measured of uploads");
+            std::fill_n(pinned.data(), bytes, std::byte{1});
+            result.pinned_upload =
+                bandwidth(stream, bytes, [&] { enqueue_upload(stream, to, pinned.data(), piece_bytes); });
+            measure_shared(result, options, stream, to, pinned.data(), piece_bytes);
+        }
+        const std::vector<std::byte> pageable(static_cast<std::size_t>(bytes), std::byte{1});
+        result.pageable_upload =
+            bandwidth(stream, bytes, [&] { enqueue_upload(stream, to, pageable.data(), piece_bytes); });
+    }
+    result.hand_over_s = measure_hand_over(budget, stream, options.n_hand_overs);
+    return result;
+}
+
+std::string installed_gpus(const std::string& folder) {
+    std::vector<std::string> names;
+    std::error_code missing;
+    for (const auto& gpu : std::filesystem::directory_iterator(folder, missing)) {
+        std::ifstream in(gpu.path() / "information");
+        for (std::string line; std::getline(in, line);) {
+            constexpr std::string_view kKey = "Model:";
+            if (!line.starts_with(kKey)) continue;
+            const std::size_t begin = line.find_first_not_of(" \t", kKey.size());
+            if (begin != std::string::npos) names.push_back(line.substr(begin));
+        }
+    }
+    std::ranges::sort(names);
+    std::string all;
+    for (const std::string& name : names) all += (all.empty() ? "" : " + ") + name;
+    return all;
+}
+
+}  // namespace greenroom::runtime

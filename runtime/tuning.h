@@ -1,0 +1,65 @@
+#pragma once
+
+// What follows from measurements: pure functions of figures. Their rules are those of docs/design.md, 1.
+
+#include "runtime/machine_measurements.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace greenroom::runtime {
+
+// What a model asks for.
+struct TunedModel {
+    int n_experts = 0;  // per layer; 0: none
+    int top_k = 0;
+};
+
+struct Tuning {
+    int n_threads = 0;
+    std::int64_t batch_tokens = 0;
+    // With a GPU, else 0:
+    double upload_share = 0;  // of a layer's misses, how many are uploaded rather than computed by the CPU
+    double crossover_tokens = 0;  // per expert: from here on an upload takes no longer than the CPU
+
+    friend bool operator==(const Tuning&, const Tuning&) = default;
+};
+
+// More threads that add less than this are not worth their heat and what else runs.
+inline constexpr double kNearlyBest = 0.95;
+
+// Numbers of threads to measure: every one up to 12, then some six per doubling, and always those of the
+// machine: its cores and its hardware threads.
+std::vector<int> thread_counts_to_measure(int n_cores, int n_threads);
+
+// The one or two numbers of threads worth trying with the model: the fewest that reach kNearlyBest of the
+// best speed with experts (reading memory, for a model without), and the fastest other. By rank.
+// threads: not empty.
+std::vector<int> thread_candidates(std::span<const ThreadMeasurement> threads);
+
+// The fewest threads that reach kNearlyBest of the best decode. decodes: not empty.
+int choose_threads(std::span<const DecodeMeasurement> decodes);
+
+// How long an expert takes for n tokens: straight lines between what was measured, and the last line on.
+// experts: by rising number of tokens, not empty.
+double expert_seconds(std::span<const ExpertMeasurement> experts, double n_tokens);
+
+// The smallest power of two with which a token costs an expert at most 10 % more than with the most tokens
+// measured, if calls are spread evenly: 64 to 2048. Without experts 512.
+std::int64_t choose_batch(std::span<const ExpertMeasurement> experts, const TunedModel& model);
+
+// The share of misses that makes both sides end at once: B_pcie / B_host, where B_host is what the host's
+// memory gives in all while both run. The CPU gets no more than its kernels take. cpu_expert_read: bytes per
+// second of experts for one token.
+double upload_share(const GpuMeasurements& gpu, double cpu_expert_read) noexcept;
+
+// Tokens per expert at which the CPU takes as long as the upload of an expert: 1 to kNoCrossover.
+inline constexpr double kNoCrossover = 1 << 20;
+double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
+                        std::span<const ExpertMeasurement> experts);
+
+// All of it. measured.threads and measured.decodes: not empty.
+Tuning decide(const MachineMeasurements& measured, const TunedModel& model);
+
+}  // namespace greenroom::runtime

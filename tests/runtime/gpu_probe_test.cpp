@@ -1,0 +1,87 @@
+// What `tune` measures of a GPU, on the emulated one: that all of it is done, and how it fails.
+
+#include "runtime/gpu_probe.h"
+
+#include "tests/gpu/emulation/control.h"
+#include "tests/support/errors.h"
+#include "tests/support/paths.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+
+namespace greenroom::runtime {
+namespace {
+
+GpuProbeOptions small_probe() {
+    GpuProbeOptions options;
+    options.expert_bytes = 200'000;
+    options.copy_bytes = 1 << 20;
+    options.n_hand_overs = 5;
+    return options;
+}
+
+TEST(GpuProbe, MeasuresCopiesTogetherAndApartAndTheHandOver) {
+    emulation::reset();
+    GpuProbeOptions options = small_probe();
+    bool host_was_asked = false;
+    options.read_host = [&](const std::function<bool()>& done) {
+        host_was_asked = true;
+        std::int64_t bytes = 0;
+        while (!done()) bytes += 1000;
+        return bytes + 1000;
+    };
+    const auto measured = probe_gpu(options);
+    ASSERT_TRUE(measured);
+    EXPECT_TRUE(host_was_asked);
+    EXPECT_GT(measured->pinned_upload, 0);
+    EXPECT_GT(measured->pageable_upload, 0);
+    EXPECT_GT(measured->shared_upload, 0);
+    EXPECT_GT(measured->shared_dram_read, 0);
+    EXPECT_GT(measured->vram_copy, 0);
+    EXPECT_GT(measured->hand_over_s, 0);
+    EXPECT_EQ(emulation::fault(), "");
+    EXPECT_EQ(emulation::device_bytes_in_use(), 0);
+    EXPECT_EQ(emulation::pinned_bytes_in_use(), 0);
+}
+
+TEST(GpuProbe, SlowKernelsMakeTheHandOverSlow) {
+    emulation::reset();
+    emulation::set_kernel_delay_us(2000);
+    const auto measured = probe_gpu(small_probe());
+    emulation::reset();
+    ASSERT_TRUE(measured);
+    EXPECT_GT(measured->hand_over_s, 2e-3);
+    EXPECT_EQ(measured->shared_upload, 0);  // nobody reads meanwhile
+}
+
+TEST(GpuProbe, ThereIsNothingToMeasureWithoutADevice) {
+    emulation::reset();
+    emulation::set_vram_bytes(0);
+    EXPECT_FALSE(probe_gpu(small_probe()));
+    emulation::reset();
+}
+
+TEST(GpuProbe, AnErrorOfTheDeviceIsThrownAndNothingIsKept) {
+    emulation::reset();
+    emulation::set_pinned_limit_bytes(0);
+    EXPECT_THROW(probe_gpu(small_probe()), Error);
+    emulation::reset();
+    EXPECT_EQ(emulation::device_bytes_in_use(), 0);
+}
+
+TEST(GpuProbe, NamesOfGpusComeFromTheDriversFiles) {
+    const test::TempDir folder;
+    EXPECT_EQ(installed_gpus(folder.file("missing")), "");
+    for (const char* name : {"B", "A"}) {
+        std::filesystem::create_directories(folder.path() / name);
+        std::ofstream(folder.path() / name / "information")
+            << "Model: \t\t NVIDIA " << name << "\nIRQ:   \t\t 1\n";
+    }
+    EXPECT_EQ(installed_gpus(folder.path().string()), "NVIDIA A + NVIDIA B");
+}
+
+}  // namespace
+}  // namespace greenroom::runtime

@@ -1,0 +1,88 @@
+// greenroom tune, from outside: what it prints and keeps, and that starts use it.
+
+#include "tests/support/paths.h"
+#include "tests/tools/subprocess.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+namespace greenroom::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// A place for profiles of its own; children inherit it.
+class TuneCommand : public testing::Test {
+  protected:
+    TuneCommand() { ::setenv("XDG_DATA_HOME", folder_.path().c_str(), 1); }
+    ~TuneCommand() override { ::unsetenv("XDG_DATA_HOME"); }
+
+    // The only profile there is; empty without one.
+    fs::path profile() const {
+        const fs::path profiles = folder_.path() / "greenroom" / "profiles";
+        if (!fs::exists(profiles)) return {};
+        EXPECT_EQ(std::distance(fs::directory_iterator(profiles), {}), 1);
+        return fs::directory_iterator(profiles)->path();
+    }
+    Finished run_with_stats(const std::vector<std::string>& flags = {}) const {
+        std::vector<std::string> args = {"run", "-m", mini_model(), "-p", "Hi", "-n", "1", "--stats"};
+        args.insert(args.end(), flags.begin(), flags.end());
+        return greenroom(args);
+    }
+
+    TempDir folder_;
+};
+
+TEST_F(TuneCommand, DryRunPrintsAndKeepsNothing) {
+    const Finished finished = greenroom({"tune", "-m", mini_model(), "--dry-run", "--json"});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+    const json printed = json::parse(finished.out);
+    EXPECT_EQ(printed["version"], 1);
+    EXPECT_GE(printed["chosen"]["threads"], 1);
+    EXPECT_TRUE(profile().empty());
+    EXPECT_NE(run_with_stats().err.find("profile   none"), std::string::npos);
+}
+
+TEST_F(TuneCommand, StartsUseTheProfileThatItKeeps) {
+    const Finished finished = greenroom({"tune", "-m", mini_model()});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+    for (const char* text :
+         {"DRAM reads, 1 threads", "expert, 32 tokens", "GB/s", "tok/s", "threads", "batch"})
+        EXPECT_NE(finished.out.find(text), std::string::npos) << text;
+    const fs::path path = profile();
+    ASSERT_FALSE(path.empty());
+    EXPECT_NE(finished.err.find(path.string()), std::string::npos);
+
+    // With a number that no machine would choose.
+    json kept;
+    std::ifstream(path) >> kept;
+    kept["chosen"]["threads"] = 3;
+    std::ofstream(path) << kept;
+    EXPECT_NE(run_with_stats().err.find("profile   3 threads, from the profile " + path.string()),
+              std::string::npos);
+    EXPECT_NE(run_with_stats({"-t", "2"}).err.find("profile   2 threads, as -t says"), std::string::npos);
+    const Finished bench =
+        greenroom({"bench", "-m", mini_model(), "-p", "4", "-n", "0", "-r", "1", "-o", "json"});
+    EXPECT_EQ(json::parse(bench.out).at(0)["n_threads"], 3);
+
+    kept["version"] = 2;
+    std::ofstream(path) << kept;
+    const Finished newer = run_with_stats();
+    EXPECT_EQ(newer.exit_code, 0);
+    EXPECT_NE(newer.err.find("profile ignored: "), std::string::npos);
+    EXPECT_NE(newer.err.find("version 2"), std::string::npos);
+    EXPECT_NE(newer.err.find("profile   none"), std::string::npos);
+
+    std::ofstream(path) << "{\"version\": 1";
+    EXPECT_NE(run_with_stats().err.find("is no JSON"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace greenroom::test
