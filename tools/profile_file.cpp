@@ -1,5 +1,6 @@
 #include "tools/profile_file.h"
 
+#include "cpu/topology.h"
 #include "quant/base/error.h"
 #include "quant/base/log.h"
 #include "quant/gguf.h"
@@ -7,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -73,6 +75,9 @@ StartThreads StartThreads::choose(const std::string& model_path, const runtime::
             const int n = profile->tuning.n_threads;
             runtime::ThreadOptions threads = given;
             threads.n_threads = n;
+            // What the profile knows is decoding; a prompt takes all cores.
+            if (threads.n_threads_batch == 0)
+                threads.n_threads_batch = std::max(n, cpu::default_thread_count());
             return {threads, fmt::format("{} threads, from the profile {}", n, path)};
         }
     } catch (const Error&) {

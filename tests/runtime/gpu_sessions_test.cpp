@@ -123,7 +123,7 @@ TEST_F(GpuSessions, ExpertsComeFromTheDiskThroughLittleRamIntoVram) {
         test::all_logits(*engine, tokens, 1);
         test::expect_logits(oracle_, *engine, "p1", family_.logits);
     }
-    EXPECT_GT(engine->gpu()->usage().n_hits, 0);
+    EXPECT_GT(engine->gpu()->usage().experts.n_hits, 0);
     EXPECT_GT(engine->experts()->cache().total().n_misses, 0);
 }
 
@@ -141,7 +141,7 @@ TEST_F(GpuSessions, SlowCopiesComeLaterAndChangeNothing) {
     emulation::set_copy_delay_us(300);
     test::all_logits(*engine, oracle_.ids("tokens_p1").values, 1);
     test::expect_logits(oracle_, *engine, "p1", family_.logits);
-    EXPECT_GT(engine->gpu()->usage().n_hits, 0);
+    EXPECT_GT(engine->gpu()->usage().experts.n_hits, 0);
 }
 
 // Few tokens meet quantized weights as integers of two bytes, many as half floats.

@@ -109,7 +109,7 @@ TEST_F(Lanes, SharedVariablesAreFoundAndBeginAsNaN) {
 
 // "example_kernels.cu:<line>" of the line that ends with this comment.
 std::string place(const std::string& comment) {
-    std::ifstream in(test::source_folder() / "tests/gpu/emulation/example_kernels.cu");
+    std::ifstream in(greenroom::test::source_folder() / "tests/gpu/emulation/example_kernels.cu");
     std::string line;
     for (int number = 1; std::getline(in, line); ++number)
         if (line.ends_with("// place: " + comment)) return "example_kernels.cu:" + std::to_string(number);
