@@ -146,7 +146,8 @@ class ExpertSample {
     }
 
     const cache::SlotLayout& layout_of(cache::ExpertId id) const {
-        return layouts_.slots()[static_cast<std::size_t>(id.layer * layouts_.n_experts() + id.index)];
+        return layouts_
+            .slots()[static_cast<std::size_t>(std::int64_t{id.layer} * layouts_.n_experts() + id.index)];
     }
     std::byte* slot(std::size_t i) const {
         return arena_->data() + static_cast<std::int64_t>(i) * slot_bytes_;
