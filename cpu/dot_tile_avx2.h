@@ -53,7 +53,7 @@ GR_AVX2_INLINE void lay_out_8_rows_avx2(const typename Format::Block* const* blo
         for (int g = 0; g < kGroupsPerChunk<Format>; ++g)
             for (int r = 0; r < kLanes; ++r)
                 chunk.integer_scales[g][first + r] =
-                    static_cast<std::uint16_t>(numbers.scales[r][g]) * 0x10001;
+                    static_cast<std::int32_t>(0x10001U * static_cast<std::uint16_t>(numbers.scales[r][g]));
         _mm256_store_ps(chunk.scales[0] + first, halves_avx2(numbers.factors[0]));
         if constexpr (Format::kHasMin) {
             _mm256_store_ps(chunk.minimums[0] + first,
