@@ -1,6 +1,6 @@
 #pragma once
 
-// What the frames of the kernels (dot_rows.h, dot_panel.h) know of a weight format. A format is a
+// What the frames of the kernels (dot_rows.h, dot_tile.h) know of a weight format. A format is a
 // struct of
 //
 //     using Block                    its block in quant/blocks.h

@@ -4,7 +4,7 @@
 // with on the GPU.
 //
 // 32 values have one scale, x ≈ scale · q with |q| <= 32639 and scale = the largest |x| / 32639, so
-// |x − scale · q| <= scale / 2: an error of at most 1 / 65278 of the largest of the 32. (The CPU has 14 bits
+// |x − scale · q| <= scale / 2: an error of at most 1 / 65278 of the largest of the 32. (The CPU has 15 bits
 // and one scale for 256 values, cpu/quantize.h: about as exact.) q is kept as two signed bytes, q = 256 ·
 // high
 // + low, since a GPU multiplies four pairs of bytes in an instruction. The second byte costs a decode step
