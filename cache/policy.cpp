@@ -99,6 +99,23 @@ std::optional<ExpertId> Policy::victim(int layer) {
     return best;
 }
 
+std::size_t Policy::most_wanted(int layer, std::span<std::int32_t> experts) const {
+    // A few of many: kept sorted while going through all.
+    std::size_t n = 0;
+    for (std::int32_t i = 0; i < shape_.n_experts; ++i) {
+        if (is_resident({layer, i})) continue;
+        if (n == experts.size()) {
+            if (n == 0 || !goes_before({layer, experts[n - 1]}, {layer, i})) continue;
+            --n;
+        }
+        std::size_t place = n++;
+        for (; place > 0 && goes_before({layer, experts[place - 1]}, {layer, i}); --place)
+            experts[place] = experts[place - 1];
+        experts[place] = i;
+    }
+    return n;
+}
+
 bool Policy::goes_before(ExpertId a, ExpertId b) const {
     const std::size_t i = index_of(a);
     const std::size_t j = index_of(b);

@@ -121,6 +121,11 @@ class Policy {
     // each other, also of different layers in the global scope. policies.h says what the unit is.
     double score(ExpertId id) const { return scores_[index_of(id)]; }
 
+    // The experts of a layer that are not resident and are worth most, by falling score, as many as there are
+    // and fit; returns their number. What the layer may be asked for next and does not have, as far as the
+    // calls alone tell.
+    std::size_t most_wanted(int layer, std::span<std::int32_t> experts) const;
+
   protected:
     Policy(const CacheShape& shape, Scope scope);
 

@@ -62,6 +62,7 @@ SimulationResult simulate(const Trace& trace, Policy& policy) {
     const auto top_k = static_cast<std::size_t>(trace.top_k);
     const auto n_experts = static_cast<std::size_t>(trace.n_experts);
     std::vector<std::int32_t> experts(top_k);
+    std::vector<std::int32_t> wanted(top_k);
     std::vector<float> scores(trace.scores.empty() ? 0 : n_experts);
     for (std::int64_t token = 0; token < trace.n_tokens; ++token) {
         for (int layer = 0; layer < trace.n_layers; ++layer) {
@@ -71,6 +72,9 @@ SimulationResult simulate(const Trace& trace, Policy& policy) {
             const std::size_t score_row = row / top_k * n_experts;
             for (std::size_t i = 0; i < scores.size(); ++i)
                 scores[i] = quant::f16_to_f32(trace.scores[score_row + i]);
+            const auto n_wanted = static_cast<std::ptrdiff_t>(policy.most_wanted(layer, wanted));
+            for (const std::int32_t i : experts)
+                result.n_foreseen += std::count(wanted.begin(), wanted.begin() + n_wanted, i);
             policy.on_request({.layer = layer,
                                .step = token,
                                .experts = experts,

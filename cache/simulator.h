@@ -20,9 +20,17 @@ struct SimulationResult {
     std::int64_t n_calls = 0;  // tokens · layers · k
     std::int64_t n_hits = 0;
     std::int64_t n_loads = 0;
+    // Misses that were among the top_k missing experts of their layer that the policy valued most before the
+    // request: what could have been read ahead by the calls alone.
+    std::int64_t n_foreseen = 0;
 
     double hit_rate() const noexcept {
         return n_calls == 0 ? 0.0 : static_cast<double>(n_hits) / static_cast<double>(n_calls);
+    }
+    // Of the misses.
+    double foreseen() const noexcept {
+        return n_calls == n_hits ? 0.0
+                                 : static_cast<double>(n_foreseen) / static_cast<double>(n_calls - n_hits);
     }
 };
 

@@ -59,6 +59,8 @@ RamTier::RamTier(const ExpertLayouts& layouts, const Weights& weights, cache::Ss
                                  options.scope);
     arena_ = std::make_unique<cache::Arena>(plan_.total_bytes());
     cache_ = std::make_unique<cache::ExpertCache>(*policy_, reader, arena_->data(), plan_, layouts.slots());
+    // More than a token calls, since most guesses are wrong; what there was no time for is cancelled.
+    wanted_.resize(2 * static_cast<std::size_t>(layouts.top_k()));
 }
 
 ExpertWeights RamTier::weights(cache::ExpertId id) const {
@@ -91,6 +93,21 @@ void RamTier::fill() {
 void RamTier::read_ahead(int ordinal) {
     for (std::int32_t i = 0; i < layouts_.n_experts(); ++i) {
         const cache::ExpertId id{ordinal, i};
+        if (cache_->is_absent(id) && !cache_->prefetch(id)) return;
+    }
+}
+
+void RamTier::read_ahead_of_next_token() {
+    if (options_.prefetch_layers == 0) return;
+    // As many as have paid so far: all of them where one in four was called, one at least.
+    const cache::CacheCounters& so_far = cache_->counters(0);
+    const auto most = static_cast<std::int64_t>(wanted_.size());
+    const std::int64_t n_paid =
+        so_far.n_prefetched == 0 ? most : 4 * most * so_far.n_useful / so_far.n_prefetched;
+    const auto n_asked = static_cast<std::size_t>(std::clamp<std::int64_t>(n_paid, 1, most));
+    const std::size_t n = policy_->most_wanted(0, std::span(wanted_).first(n_asked));
+    for (const std::int32_t i : std::span(wanted_).first(n)) {
+        const cache::ExpertId id{0, i};
         if (cache_->is_absent(id) && !cache_->prefetch(id)) return;
     }
 }

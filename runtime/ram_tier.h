@@ -107,6 +107,12 @@ class RamTier {
     // Begins to read all that is missing of a layer, in the file's order, as far as there are slots to spare.
     void read_ahead(int ordinal);
 
+    // Begins to read what the first layer does not have and is most likely to call for the next token, as far
+    // as there are slots to spare. Before that token is known only the calls so far can tell, so it is the
+    // policy that says; the reader would have nothing else to do while the last layer's result becomes a
+    // token.
+    void read_ahead_of_next_token();
+
     // By distance in layers, from 1 on.
     Foresight& foresight(int distance) { return foresight_[static_cast<std::size_t>(distance - 1)]; }
     const Foresight& foresight(int distance) const {
@@ -122,7 +128,8 @@ class RamTier {
     std::unique_ptr<cache::Arena> arena_;
     std::unique_ptr<cache::ExpertCache> cache_;
     std::int64_t n_steps_ = 0;
-    std::int64_t next_to_fill_ = 0;  // by ordinal and expert
+    std::int64_t next_to_fill_ = 0;     // by ordinal and expert
+    std::vector<std::int32_t> wanted_;  // see read_ahead_of_next_token()
     std::array<Foresight, ExpertOptions::kMaxPrefetchLayers> foresight_;
 };
 

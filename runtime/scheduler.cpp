@@ -143,6 +143,7 @@ bool ExpertScheduler::finish(MatrixView out, const std::atomic<bool>* cancelled)
             throw;
         }
         let_go();
+        if (ordinal_ + 1 == tier_->layouts().n_layers()) tier_->read_ahead_of_next_token();
         tier_->fill();
     }
     if (called_.empty()) return true;

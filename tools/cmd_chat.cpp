@@ -2,6 +2,7 @@
 
 #include "quant/base/error.h"
 #include "runtime/engine.h"
+#include "runtime/idle_filler.h"
 #include "runtime/text/jinja/dict.h"
 #include "runtime/text/jinja/json.h"
 #include "tools/chat.h"
@@ -100,6 +101,7 @@ class ChatCommand : public Command {
         engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
+        const runtime::IdleFiller filler(*engine);  // while the user reads and types
         bar.clear();
         write_error(device_text(*engine));
         if (format.is_transcript())

@@ -35,8 +35,11 @@ With --expert-mib also tokens per second, at most: every token reads its experts
 resident) at --hit-gbs and misses at --miss-gbs. Both are read at the same time, so the slower side decides. Hits from
 VRAM and misses computed from RAM: about 800 and 60. Hits from RAM and misses from an SSD: 60 and 6.
 
+With --foresight also the share of the misses that were among the top_k missing experts that the policy valued most just
+before the request: what could be read ahead where no router can be asked yet.
+
 --json prints a list of {"trace", "policy", "scope", "size", "hit_rate", "default"}: size and hit_rate from 0 to 1;
-default marks the policy and scope that Greenroom uses when none is asked for. With --expert-mib also "tokens_per_s".
+default marks the policy and scope that Greenroom uses when none is asked for. With --foresight also "foreseen", with --expert-mib "tokens_per_s".
 
 Examples:
   greenroom simulate --trace traces/chat traces/code --sizes 15,30,60
@@ -62,8 +65,10 @@ struct Speed {
 struct Series {
     std::string policy;
     cache::Scope scope = cache::Scope::layer;
-    std::vector<double> hit_rates;  // by size
+    std::vector<double> hit_rates;  // by size, as
+    std::vector<double> foreseen;   // the share of the misses that the policy would have named
 
+    bool is_optimum() const { return policy == cache::kOptimum; }
     bool is_default() const { return policy == cache::kDefaultPolicy && scope == cache::kDefaultScope; }
 };
 
@@ -112,6 +117,8 @@ class SimulateCommand : public Command {
             ->type_name("LIST")
             ->capture_default_str();
         app_.add_flag("--json", json_, "Print one JSON list");
+        app_.add_flag("--foresight", foresight_,
+                      "Also show how many misses the policy would have foreseen from the calls alone");
         app_.add_option("--plot", plot_path_, "Draw the hit rates into this file")->type_name("SVG");
         add_speed_option("--expert-mib", speed_.expert_mib, "Size of an expert; also show tokens per second");
         add_speed_option("--resident-gib", speed_.resident_gib, "What every token reads beside its experts");
@@ -172,7 +179,8 @@ class SimulateCommand : public Command {
                           fmt::format("found '{}', expected all or some of {}", name, names_of_all()));
             for (const cache::Scope scope : {cache::Scope::layer, cache::Scope::global})
                 if (scope_ == "both" || scope_ == cache::scope_name(scope))
-                    wanted.push_back({name, scope, std::vector<double>(n_sizes)});
+                    wanted.push_back(
+                        {name, scope, std::vector<double>(n_sizes), std::vector<double>(n_sizes)});
         }
         return wanted;
     }
@@ -185,7 +193,10 @@ class SimulateCommand : public Command {
         for_each_index(n_runs, [&](std::size_t i) {
             Series& line = series[i / sizes.size()];
             const std::size_t size = i % sizes.size();
-            line.hit_rates[size] = cache::simulate(trace, line.policy, line.scope, sizes[size]).hit_rate();
+            const cache::SimulationResult result =
+                cache::simulate(trace, line.policy, line.scope, sizes[size]);
+            line.hit_rates[size] = result.hit_rate();
+            line.foreseen[size] = result.foreseen();
             if (!report) return;
             const std::lock_guard lock(mutex);
             report(trace.name, ++n_done, static_cast<std::int64_t>(n_runs));
@@ -202,6 +213,7 @@ class SimulateCommand : public Command {
                                          {"size", sizes[i]},
                                          {"hit_rate", series.hit_rates[i]},
                                          {"default", series.is_default()}};
+            if (foresight_ && !series.is_optimum()) entry["foreseen"] = series.foreseen[i];
             if (speed_.expert_mib > 0)
                 entry["tokens_per_s"] = speed_.tokens_per_s(trace, series.hit_rates[i]);
             list.push_back(std::move(entry));
@@ -212,11 +224,22 @@ class SimulateCommand : public Command {
                          const std::vector<double>& sizes) const {
         std::string out = fmt::format("{}: {} tokens, {} layers, {} of {} experts\n", trace.name,
                                       trace.n_tokens, trace.n_layers, trace.top_k, trace.n_experts);
-        append_rows(out, "hit rate, %", lines, sizes, [](double hit_rate) { return 100 * hit_rate; });
+        append_rows(out, "hit rate, %", lines, sizes,
+                    [](const Series& line, std::size_t i) { return 100 * line.hit_rates[i]; });
+        if (foresight_)
+            append_rows(out, "misses foreseen, %", without_optimum(lines), sizes,
+                        [](const Series& line, std::size_t i) { return 100 * line.foreseen[i]; });
         if (speed_.expert_mib > 0)
-            append_rows(out, "tokens/s", lines, sizes,
-                        [&](double hit_rate) { return speed_.tokens_per_s(trace, hit_rate); });
+            append_rows(out, "tokens/s", lines, sizes, [&](const Series& line, std::size_t i) {
+                return speed_.tokens_per_s(trace, line.hit_rates[i]);
+            });
         return out + "\n";
+    }
+
+    // It knows the calls of what it has seen before, which is no foresight.
+    static std::vector<Series> without_optimum(std::vector<Series> lines) {
+        std::erase_if(lines, [](const Series& line) { return line.is_optimum(); });
+        return lines;
     }
 
     template <class Value>
@@ -229,7 +252,7 @@ class SimulateCommand : public Command {
         for (const Series& line : lines) {
             fmt::format_to(to, "{:<9} {:<7}{} ", line.policy, cache::scope_name(line.scope),
                            line.is_default() ? '*' : ' ');
-            for (const double hit_rate : line.hit_rates) fmt::format_to(to, "{:>8.1f}", value(hit_rate));
+            for (std::size_t i = 0; i < sizes.size(); ++i) fmt::format_to(to, "{:>8.1f}", value(line, i));
             out += '\n';
         }
     }
@@ -241,7 +264,7 @@ class SimulateCommand : public Command {
         for (const Series& line : lines) {
             const auto color = std::find(all.begin(), all.end(), line.policy) - all.begin();
             panel.curves.push_back({fmt::format("{}, {}", line.policy, cache::scope_name(line.scope)),
-                                    line.policy == cache::kOptimum, line.scope == cache::Scope::global,
+                                    line.is_optimum(), line.scope == cache::Scope::global,
                                     static_cast<int>(color), line.hit_rates});
         }
         return panel;
@@ -253,6 +276,7 @@ class SimulateCommand : public Command {
     std::string sizes_ = "10,15,20,25,30,40,50,60,70";
     std::string plot_path_;
     bool json_ = false;
+    bool foresight_ = false;
     Speed speed_;
 };
 

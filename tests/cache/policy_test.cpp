@@ -161,6 +161,17 @@ TEST(Policy, NoSlotsAreNoVictims) {
     }
 }
 
+TEST(Policy, NamesTheMissingExpertsThatItValuesMost) {
+    const auto policy = make_policy("lfu", one_layer(2), Scope::layer);
+    for (const std::int32_t i : {5, 6, 7, 5, 6, 5, 9, 8}) call(*policy, 0, 0, {i});
+    std::vector<std::int32_t> wanted(3);  // 5 was called three times, 6 twice, the others once, 7 before 9
+    EXPECT_EQ(policy->most_wanted(0, wanted), 3);
+    EXPECT_EQ(wanted, (std::vector<std::int32_t>{6, 9, 7}));
+    wanted.resize(20);
+    EXPECT_EQ(policy->most_wanted(0, wanted), 14);  // all but the two that are there
+    EXPECT_EQ(policy->most_wanted(0, {}), 0);
+}
+
 TEST(Policy, UnknownNamesAreRefusedWithTheKnownOnes) {
     test::expect_error(ErrorKind::bad_input, {"'best'", "lru, lfu, fifo, random"},
                        [] { make_policy("best", one_layer(2), Scope::layer); });

@@ -124,6 +124,17 @@ TEST(Simulator, ACacheOfAllExpertsMissesFirstCallsOnly) {
     }
 }
 
+TEST(Simulator, ForeseesWhatItsPolicyValues) {
+    // Two experts take turns in one slot: from the third call on the one that is missing is the one that LRU
+    // remembers.
+    Trace trace = random_trace(0, 10, 1, 1, 4);
+    for (std::size_t i = 0; i < trace.experts.size(); ++i) trace.experts[i] = i % 2 == 0 ? 3 : 2;
+    const SimulationResult result = simulate(trace, "lru", Scope::layer, 0.25);
+    EXPECT_EQ(result.n_hits, 0);
+    EXPECT_EQ(result.n_foreseen, 8);
+    EXPECT_DOUBLE_EQ(result.foreseen(), 0.8);
+}
+
 TEST(Simulator, TheCacheHoldsTheSizeAsked) {
     const Trace trace = short_trace();
     EXPECT_EQ(shape_for(trace, 0.25).n_slots, 12 * 128 / 4);

@@ -67,6 +67,23 @@ TEST(SimulateCommand, TheSlowerSideGivesTheSpeed) {
     EXPECT_NEAR(slow_hits, 1e9 / (routed_bytes * hit_rate), 1e-6 * slow_hits);
 }
 
+TEST(SimulateCommand, ForesightIsOfThoseWhoCannotSeeTheFuture) {
+    const std::vector<std::string> flags{"--policy", "learned,belady", "--sizes", "25", "--foresight"};
+    const Finished run = simulate(flags);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    const std::string rows = run.out.substr(std::min(run.out.find("misses foreseen, %"), run.out.size()));
+    EXPECT_NE(rows.find("\nlearned   layer "), std::string::npos) << run.out;
+    EXPECT_EQ(rows.find("belady"), std::string::npos) << run.out;
+    std::vector<std::string> as_json = flags;
+    as_json.emplace_back("--json");
+    for (const nlohmann::json& entry : nlohmann::json::parse(simulate(as_json).out)) {
+        EXPECT_EQ(entry.contains("foreseen"), entry.at("policy") != "belady");
+        if (!entry.contains("foreseen")) continue;
+        EXPECT_GT(entry.at("foreseen"), 0.05);
+        EXPECT_LT(entry.at("foreseen"), 1);
+    }
+}
+
 TEST(SimulateCommand, PlotsACurvePerLine) {
     const TempDir folder;
     const Finished run =
