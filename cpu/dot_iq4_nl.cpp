@@ -14,6 +14,7 @@ struct IQ4NL {
     static constexpr int kOffset = 128;
     static constexpr int kLargest = 241;
     static constexpr bool kHasMin = false;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL
@@ -21,9 +22,9 @@ struct IQ4NL {
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        nibbles_of_blocks_avx512(block, w);
         GR_UNROLL
-        for (int i = 0; i < 4; ++i)
-            w[i] = iq4_levels_avx512(nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs));
+        for (int i = 0; i < 4; ++i) w[i] = iq4_levels_avx512(w[i]);
     }
 
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {

@@ -19,6 +19,7 @@ struct IQ4XS {
     static constexpr int kOffset = 128;
     static constexpr int kLargest = 241;
     static constexpr bool kHasMin = false;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL
@@ -27,8 +28,9 @@ struct IQ4XS {
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
         GR_UNROLL
-        for (int i = 0; i < 4; ++i)
-            w[i] = iq4_levels_avx512(nibbles_avx512(block->qs + 32 * i, block->qs + 32 * i + 16));
+        for (int h = 0; h < 2; ++h) nibbles_avx512(_mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) w[i] = iq4_levels_avx512(w[i]);
     }
 
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {

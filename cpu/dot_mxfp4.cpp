@@ -14,6 +14,7 @@ struct MXFP4 {
     static constexpr int kOffset = 12;
     static constexpr int kLargest = 24;
     static constexpr bool kHasMin = false;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i numbers = _mm256_broadcastsi128_si256(raised_numbers());
@@ -23,22 +24,21 @@ struct MXFP4 {
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
         const __m512i numbers = _mm512_broadcast_i32x4(raised_numbers());
+        nibbles_of_blocks_avx512(block, w);
         GR_UNROLL
-        for (int i = 0; i < 4; ++i)
-            w[i] = _mm512_shuffle_epi8(numbers, nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs));
+        for (int i = 0; i < 4; ++i) w[i] = _mm512_shuffle_epi8(numbers, w[i]);
     }
 
-    // Half of 2^(e − 127), since the numbers are doubled: e − 1 as a float's exponent, and for e < 2, where
-    // that would be none, the denormal number itself (quant::e8m0_half_to_f32).
+    // Half of 2^(e − 127), since the numbers are doubled: e as a float's exponent, and for e = 0, where that
+    // would be zero, the denormal number itself.
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         std::uint64_t bytes = 0;
         GR_UNROLL
         for (int i = 0; i < 8; ++i) bytes |= std::uint64_t{block[i].e} << (8 * i);
         const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
-        const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-        const __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-        const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-        return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, denormal, is_small));
+        const __m256i lowest = _mm256_set1_epi32(0x00400000);
+        const __m256i powers = _mm256_max_epu32(_mm256_slli_epi32(e, 23), lowest);
+        return _mm256_mul_ps(_mm256_castsi256_ps(powers), _mm256_set1_ps(0.5F));
     }
 
   private:

@@ -13,6 +13,7 @@ struct Q4_1 {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL
@@ -20,8 +21,7 @@ struct Q4_1 {
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < 4; ++i) w[i] = nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs);
+        nibbles_of_blocks_avx512(block, w);
     }
 
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {

@@ -17,6 +17,7 @@ struct Q5_1 {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 31;
     static constexpr bool kHasMin = true;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL
@@ -25,10 +26,9 @@ struct Q5_1 {
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        nibbles_of_blocks_avx512(block, w);
         GR_UNROLL
-        for (int i = 0; i < 4; ++i)
-            w[i] = add_fifth_bits_avx512(nibbles_avx512(block[2 * i].qs, block[2 * i + 1].qs),
-                                         block[2 * i].qh, block[2 * i + 1].qh);
+        for (int h = 0; h < 2; ++h) add_fifth_bits_avx512(block + 4 * h, w + 2 * h);
     }
 
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {

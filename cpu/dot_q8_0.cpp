@@ -12,6 +12,7 @@ struct Q8_0 {
     static constexpr int kOffset = 128;
     static constexpr int kLargest = 255;
     static constexpr bool kHasMin = false;
+    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL
@@ -23,17 +24,23 @@ struct Q8_0 {
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
         GR_UNROLL
-        for (int i = 0; i < 4; ++i) {
-            const auto* low = reinterpret_cast<const __m256i*>(block[2 * i].qs);
-            const auto* high = reinterpret_cast<const __m256i*>(block[2 * i + 1].qs);
-            const __m512i q = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(low)),
-                                                 _mm256_loadu_si256(high), 1);
-            w[i] = _mm512_xor_si512(q, _mm512_set1_epi8(-128));
+        for (int h = 0; h < 2; ++h) {
+            const __m512i low = two_blocks(block + 4 * h);
+            const __m512i high = two_blocks(block + 4 * h + 2);
+            w[2 * h] = _mm512_xor_si512(_mm512_shuffle_i64x2(low, high, 0x88), _mm512_set1_epi8(-128));
+            w[2 * h + 1] = _mm512_xor_si512(_mm512_shuffle_i64x2(low, high, 0xdd), _mm512_set1_epi8(-128));
         }
     }
 
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, d));
+    }
+
+  private:
+    GR_AVX512_INLINE static __m512i two_blocks(const Block* block) noexcept {
+        const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[0].qs));
+        const __m256i second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[1].qs));
+        return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
     }
 };
 

@@ -42,15 +42,18 @@ GR_AVX2_INLINE __m256i load_plane_avx2(const ActivationBlock& x, int plane, int 
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(x.planes[plane] + 32 * i));
 }
 
-// What 256 values of four rows of super-blocks add to their sums.
+// What four super-blocks give. plane_scales: those of the activations that each meets.
 template <class Format, int kPlanes>
-GR_AVX2_INLINE __m128 add_super_blocks_avx2(__m128 sum, const typename Format::Block* const* blocks,
-                                            const ActivationBlock& x) noexcept {
-    __m256i lanes[kPlanes][kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r) {
+GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
+    const FourChunks<Format, ActivationBlock>& chunks, const __m128* plane_scales) noexcept {
+    __m256i lanes[kPlanes][kFour];
+    GR_UNROLL
+    for (int r = 0; r < kFour; ++r) {
+        chunks.fetch_ahead(r);
+        const ActivationBlock& x = *chunks.x[r];
         __m256i w[8];
-        Format::weights_avx2(blocks[r], w);
-        const auto scales = Format::scales(blocks[r]);
+        Format::weights_avx2(chunks.blocks[r], w);
+        const auto scales = Format::scales(chunks.blocks[r]);
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p)
             lanes[p][r] = Format::kOffset == 0 ? _mm256_setzero_si256() : offset_lanes<Format>(scales, x, p);
@@ -64,71 +67,135 @@ GR_AVX2_INLINE __m128 add_super_blocks_avx2(__m128 sum, const typename Format::B
                     _mm256_madd_epi16(byte_products_avx2<Format>(w[i], load_plane_avx2(x, p, i)), scale));
         }
     }
-    const __m128 factors = factors_of_four<Format>(blocks);
+    FourTerms<Format, kPlanes> terms;
+    const __m128 factors = factors_of_four<Format>(chunks.blocks);
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
-        const __m128 plane_scale = _mm_set1_ps(x.plane_scale(p));
-        sum = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four_avx2(lanes[p])),
-                           _mm_mul_ps(factors, plane_scale), sum);
-        if constexpr (Format::kHasMin)
-            sum = _mm_fnmadd_ps(_mm_cvtepi32_ps(minimum_sums_of_four<Format>(blocks, x, p)),
-                                _mm_mul_ps(minimum_factors_of_four<Format>(blocks), plane_scale), sum);
+        constexpr int kPerPlane = FourTerms<Format, kPlanes>::kPerPlane;
+        terms.numbers[kPerPlane * p] = _mm_cvtepi32_ps(sum_lanes_of_four_avx2(lanes[p]));
+        terms.factors[kPerPlane * p] = _mm_mul_ps(factors, plane_scales[p]);
+        if constexpr (Format::kHasMin) {
+            terms.numbers[2 * p + 1] =
+                _mm_cvtepi32_ps(minimum_sums_of_four<Format>(chunks.blocks, chunks.x, p));
+            terms.factors[2 * p + 1] =
+                _mm_mul_ps(minimum_factors_of_four<Format>(chunks.blocks), plane_scales[p]);
+        }
     }
-    return sum;
+    return terms;
 }
 
-// The same of blocks of 32 with float scales.
+// The same of four chunks of blocks with float scales.
 template <class Format, int kPlanes>
-GR_AVX2_INLINE __m128 add_blocks_avx2(__m128 sum, const typename Format::Block* const* blocks,
-                                      const ActivationBlock& x) noexcept {
+GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
+    const FourChunks<Format, ActivationBlock>& chunks, const __m128* plane_scales) noexcept {
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i lanes[kPlanes][kUnits][kRowsAtOnce];
-    for (int r = 0; r < kRowsAtOnce; ++r) {
+    __m256i lanes[kPlanes][kUnits][kFour];
+    __m256 scales[kFour];
+    __m256 minimums[kFour];
+    for (int r = 0; r < kFour; ++r) {
+        chunks.fetch_ahead(r);
         __m256i w[kUnits];
-        Format::weights_avx2(blocks[r], w);
+        Format::weights_avx2(chunks.blocks[r], w);
+        scales[r] = Format::scales(chunks.blocks[r]);
+        if constexpr (Format::kHasMin) minimums[r] = Format::minimums(chunks.blocks[r]);
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int u = 0; u < kUnits; ++u)
-            lanes[p][u][r] =
-                _mm256_madd_epi16(byte_products_avx2<Format>(w[u], load_plane_avx2(x, p, u)), ones);
+            lanes[p][u][r] = _mm256_madd_epi16(
+                byte_products_avx2<Format>(w[u], load_plane_avx2(*chunks.x[r], p, u)), ones);
     }
-    const FloatScalesOfFour<Format> scales(blocks);
+    BlockSums<Format, kPlanes> sums;
+    sums.scales.set(scales);
+    if constexpr (Format::kHasMin) sums.minimums.set(minimums);
+    FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
+        const std::int16_t* const wide_sums[kFour] = {chunks.x[0]->wide_sums[p], chunks.x[1]->wide_sums[p],
+                                                      chunks.x[2]->wide_sums[p], chunks.x[3]->wide_sums[p]};
         __m128i units[kUnits];
         GR_UNROLL
-        for (int u = 0; u < kUnits; ++u) {
-            units[u] = sum_lanes_of_four_avx2(lanes[p][u]);
-            if constexpr (Format::kOffset != 0 && !kTooLarge<Format>)
-                units[u] = _mm_sub_epi32(units[u], _mm_set1_epi32(Format::kOffset * x.wide_sums[p][u]));
+        for (int u = 0; u < kUnits; ++u) units[u] = sum_lanes_of_four_avx2(lanes[p][u]);
+        if constexpr (Format::kOffset != 0 && !kTooLarge<Format>) {
+            __m256i turned[kFour];
+            wide_sums_of_four(wide_sums, turned);
+            GR_UNROLL
+            for (int k = 0; k < kFour; ++k) {
+                const __m256i offsets = _mm256_mullo_epi32(turned[k], _mm256_set1_epi32(Format::kOffset));
+                units[k] = _mm_sub_epi32(units[k], _mm256_castsi256_si128(offsets));
+                units[4 + k] = _mm_sub_epi32(units[4 + k], _mm256_extracti128_si256(offsets, 1));
+            }
         }
-        sum = scales.add_units(sum, units, x, p);
+        GR_UNROLL
+        for (int u = 0; u < kUnits; ++u) sums.sums[p][u] = _mm_cvtepi32_ps(units[u]);
+        terms.numbers[p] = sums.add_up(p, wide_sums);
+        terms.factors[p] = plane_scales[p];
     }
-    return sum;
+    return terms;
 }
 
 template <class Format, int kPlanes>
-GR_AVX2_INLINE __m128 add_chunk_avx2(__m128 sum, const typename Format::Block* const* blocks,
-                                     const ActivationBlock& x) noexcept {
+GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_avx2(const FourChunks<Format, ActivationBlock>& chunks,
+                                                        const __m128* plane_scales) noexcept {
     if constexpr (Format::kFloatScales)
-        return add_blocks_avx2<Format, kPlanes>(sum, blocks, x);
+        return multiply_blocks_avx2<Format, kPlanes>(chunks, plane_scales);
     else
-        return add_super_blocks_avx2<Format, kPlanes>(sum, blocks, x);
+        return multiply_super_blocks_avx2<Format, kPlanes>(chunks, plane_scales);
+}
+
+// sums[r] += row r · x, along rows.
+template <class Format, int kPlanes>
+GR_AVX2_INLINE void add_along_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                        const ActivationBlock* x, std::int64_t n_values,
+                                        float* sums) noexcept {
+    const std::int64_t n_chunks = activation_blocks(n_values);
+    const RowActivations<kPlanes> activations(x, n_chunks);
+    RowBlocks<Format> blocks(rows + (n_rows - 1) * row_bytes +
+                             n_values / Format::Block::kValues * sizeof(typename Format::Block));
+    for (int r = 0; r < n_rows; ++r, rows += row_bytes) {
+        __m128 sum = _mm_broadcast_ss(sums + r);
+        for (std::int64_t c = 0; c < n_chunks; c += kFour) {
+            __m128 plane_scales[kPlanes];
+            GR_UNROLL
+            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_load_ps(activations.plane_scales[p] + c);
+            const auto chunks = blocks.four(rows, n_values, c, activations.blocks);
+            sum = multiply_avx2<Format, kPlanes>(chunks, plane_scales).add_to_row(sum, n_chunks - c);
+        }
+        _mm_store_ss(sums + r, sum);
+    }
+}
+
+// The same across rows; where there are fewer than four the last one stands in for the others.
+template <class Format, int kPlanes>
+GR_AVX2_INLINE void add_across_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                         const ActivationBlock* x, std::int64_t n_values,
+                                         float* sums) noexcept {
+    for (int r = 0; r < n_rows; r += kFour) {
+        RowsAside<Format> four(rows, row_bytes, r, n_rows);
+        __m128 sum = four.load(sums);
+        for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+            __m128 plane_scales[kPlanes];
+            GR_UNROLL
+            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
+            sum = multiply_avx2<Format, kPlanes>(four.next(x[c]), plane_scales).add_to_rows(sum);
+        }
+        four.store(sum, sums);
+    }
 }
 
 template <class Format, int kPlanes>
-GR_AVX2 void add_chunks_avx2(const typename Format::Block* const* rows, std::int64_t ahead, std::int64_t n,
-                             const ActivationBlock* x, float* sums) noexcept {
-    const typename Format::Block* blocks[kRowsAtOnce] = {rows[0], rows[1], rows[2], rows[3]};
-    __m128 sum = _mm_load_ps(sums);
-    for (std::int64_t c = 0; c < n; ++c, ++x) {
-        GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r) prefetch_chunk<Format>(blocks[r], ahead);
-        sum = add_chunk_avx2<Format, kPlanes>(sum, blocks, *x);
-        GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
+GR_AVX2 void dot_rows_of_planes_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                     const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
+    std::fill_n(out, n_rows, 0.0F);
+    constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
+    for (std::int64_t first = 0; first < n_values; first += kValues) {
+        const std::int64_t n = std::min(kValues, n_values - first);
+        if constexpr (Format::kAlongRow)
+            add_along_rows_avx2<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+        else
+            add_across_rows_avx2<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+        rows += kValues / Format::Block::kValues * sizeof(typename Format::Block);
+        x += kChunksAtOnce;
     }
-    _mm_store_ps(sums, sum);
 }
 
 template <class Format>
@@ -136,9 +203,9 @@ GR_AVX2 void dot_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_
                            const ActivationBlock* x, Planes planes, std::int64_t n_values,
                            float* out) noexcept {
     if (planes == Planes::high)
-        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx2<Format, 1>);
+        dot_rows_of_planes_avx2<Format, 1>(rows, row_bytes, n_rows, x, n_values, out);
     else
-        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx2<Format, 2>);
+        dot_rows_of_planes_avx2<Format, 2>(rows, row_bytes, n_rows, x, n_values, out);
 }
 
 }  // namespace greenroom::cpu

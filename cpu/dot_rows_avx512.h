@@ -31,7 +31,7 @@ struct ScaleWords {
     }
 };
 
-// The scales of the super-blocks of four rows at a time. Those of Q4_K and Q5_K, of groups of 32, stand at
+// The scales of four super-blocks at a time. Those of Q4_K and Q5_K, of groups of 32, stand at
 // the start of a block, 16 bytes with d, dmin and minimums, and are unpacked together.
 template <class Format>
 class ScalesOfFour {
@@ -47,12 +47,12 @@ class ScalesOfFour {
             numbers_ = k_numbers_avx512(headers_);
             _mm512_store_si512(bytes_, numbers_);
         } else {
-            for (int r = 0; r < kRowsAtOnce; ++r)
+            for (int r = 0; r < kFour; ++r)
                 _mm256_store_si256(reinterpret_cast<__m256i*>(words_[r]), Format::scales(blocks[r]));
         }
     }
 
-    // Those of weights 64i … 64i + 63 of row r, one per word.
+    // Those of weights 64i … 64i + 63 of block r, one per word.
     GR_AVX512_INLINE __m512i spread(int r, std::size_t i) const noexcept {
         if constexpr (Format::kGroup == 32)
             return ScaleWords<32, 1>::spread(
@@ -62,27 +62,28 @@ class ScalesOfFour {
                 _mm_load_si128(reinterpret_cast<const __m128i*>(words_[r] + 8 * (i / 2))), i);
     }
 
-    // d of each row.
+    // d of each.
     GR_AVX512_INLINE __m128 factors(const Block* const* blocks) const noexcept {
         if constexpr (Format::kGroup == 32)
             return of_headers<0>();
         else
             return factors_of_four<Format>(blocks);
     }
-    // dmin of each row.
+    // dmin of each.
     GR_AVX512_INLINE __m128 minimum_factors(const Block* const* blocks) const noexcept {
         if constexpr (Format::kGroup == 32)
             return of_headers<1>();
         else
             return minimum_factors_of_four<Format>(blocks);
     }
-    // M of each row.
-    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock& x,
+    // M of each.
+    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock* const* x,
                                           int plane) const noexcept {
         if constexpr (Format::kGroup == 32) {
+            static_assert(!Format::kAlongRow);  // all meet the same
             const __m512i minimums = _mm512_unpackhi_epi8(numbers_, _mm512_setzero_si512());
-            const __m512i sums =
-                _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[plane])));
+            const __m512i sums = _mm512_broadcast_i32x4(
+                _mm_load_si128(reinterpret_cast<const __m128i*>(x[0]->wide_sums[plane])));
             __m512i all = _mm512_madd_epi16(minimums, sums);
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
@@ -91,7 +92,7 @@ class ScalesOfFour {
             return minimum_sums_of_four<Format>(blocks, x, plane);
         }
     }
-    // What the accumulation of a row's products in 16 lanes begins with.
+    // What the accumulation of products with block r in 16 lanes begins with.
     GR_AVX512_INLINE __m512i first_lanes(int r, const ActivationBlock& x, int plane) const noexcept {
         if constexpr (Format::kOffset == 0)
             return _mm512_setzero_si512();
@@ -108,7 +109,7 @@ class ScalesOfFour {
         const __m512i order = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
         return _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, v));
     }
-    // d (0) or dmin (1) of each row.
+    // d (0) or dmin (1) of each.
     template <int kWhich>
     GR_AVX512_INLINE __m128 of_headers() const noexcept {
         const __m256 both = _mm256_cvtph_ps(first_of_lanes(headers_));
@@ -118,24 +119,26 @@ class ScalesOfFour {
 
     __m512i headers_;
     __m512i numbers_;
-    alignas(64) std::uint8_t bytes_[16 * kRowsAtOnce];
-    alignas(32) std::int16_t words_[kRowsAtOnce][ActivationBlock::kGroups];
+    alignas(64) std::uint8_t bytes_[16 * kFour];
+    alignas(32) std::int16_t words_[kFour][ActivationBlock::kGroups];
 };
 
 GR_AVX512_INLINE __m512i load_plane_avx512(const ActivationBlock& x, int plane, int i) noexcept {
     return _mm512_load_si512(x.planes[plane] + 64 * i);
 }
 
-// What 256 values of four rows of super-blocks add to their sums.
+// What four super-blocks give. plane_scales: those of the activations that each meets.
 template <class Format, int kPlanes>
-GR_AVX512_INLINE __m128 add_super_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                                const ActivationBlock& x) noexcept {
-    const ScalesOfFour<Format> scales(blocks);
-    __m512i lanes[kPlanes][kRowsAtOnce];
+GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<Format, ActivationBlock>& chunks,
+                                                            const __m128* plane_scales) noexcept {
+    const ScalesOfFour<Format> scales(chunks.blocks);
+    __m512i lanes[kPlanes][kFour];
     GR_UNROLL
-    for (int r = 0; r < kRowsAtOnce; ++r) {
+    for (int r = 0; r < kFour; ++r) {
+        chunks.fetch_ahead(r);
+        const ActivationBlock& x = *chunks.x[r];
         __m512i w[4];
-        Format::weights_avx512(blocks[r], w);
+        Format::weights_avx512(chunks.blocks[r], w);
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) lanes[p][r] = scales.first_lanes(r, x, p);
         GR_UNROLL
@@ -147,77 +150,161 @@ GR_AVX512_INLINE __m128 add_super_blocks_avx512(__m128 sum, const typename Forma
                                     scale);
         }
     }
+    FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
-        const __m128 plane_scale = _mm_set1_ps(x.plane_scale(p));
-        sum = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[p])),
-                           _mm_mul_ps(scales.factors(blocks), plane_scale), sum);
-        if constexpr (Format::kHasMin)
-            sum = _mm_fnmadd_ps(_mm_cvtepi32_ps(scales.minimum_sums(blocks, x, p)),
-                                _mm_mul_ps(scales.minimum_factors(blocks), plane_scale), sum);
+        constexpr int kPerPlane = FourTerms<Format, kPlanes>::kPerPlane;
+        terms.numbers[kPerPlane * p] = _mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[p]));
+        terms.factors[kPerPlane * p] = _mm_mul_ps(scales.factors(chunks.blocks), plane_scales[p]);
+        if constexpr (Format::kHasMin) {
+            terms.numbers[2 * p + 1] = _mm_cvtepi32_ps(scales.minimum_sums(chunks.blocks, chunks.x, p));
+            terms.factors[2 * p + 1] = _mm_mul_ps(scales.minimum_factors(chunks.blocks), plane_scales[p]);
+        }
     }
-    return sum;
+    return terms;
 }
 
-// The same of blocks of 32 with float scales.
+// 256 activations as blocks with float scales meet them, whose weights stand by halves of blocks
+// (dot_format.h): a 128-bit lane has products of one block only, and all of them after two vectors.
+template <int kPlanes>
+struct alignas(64) ActivationHalves {
+    std::int8_t planes[kPlanes][4][64];
+    std::int32_t first_lanes[kPlanes][2][16];  // minus what the offset adds to the sums of blocks 4h … 4h + 3
+    std::int16_t wide_sums[kPlanes][kUnits];
+
+    template <int kOffset>
+    GR_AVX512_INLINE void take(const ActivationBlock& x) noexcept {
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p) {
+            const __m128i sums = _mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[p]));
+            const __m512i offsets = _mm512_zextsi256_si512(
+                _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), _mm256_set1_epi32(-kOffset)));
+            GR_UNROLL
+            for (int h = 0; h < 2; ++h) {
+                const __m512i low = load_plane_avx512(x, p, 2 * h);
+                const __m512i high = load_plane_avx512(x, p, 2 * h + 1);
+                _mm512_store_si512(planes[p][2 * h], _mm512_shuffle_i64x2(low, high, 0x88));
+                _mm512_store_si512(planes[p][2 * h + 1], _mm512_shuffle_i64x2(low, high, 0xdd));
+                const __m512i order = _mm512_set1_epi32(4 * h);
+                const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+                _mm512_store_si512(first_lanes[p][h], _mm512_maskz_permutexvar_epi32(
+                                                          0x1111, _mm512_add_epi32(lane, order), offsets));
+            }
+            _mm_store_si128(reinterpret_cast<__m128i*>(wide_sums[p]), sums);
+        }
+    }
+};
+
+// The same of four chunks of blocks with float scales.
 template <class Format, int kPlanes>
-GR_AVX512_INLINE __m128 add_blocks_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                          const ActivationBlock& x) noexcept {
-    constexpr int kVectors = 4;
-    __m512i lanes[kPlanes][kVectors][kRowsAtOnce];
+GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
+    const FourChunks<Format, ActivationHalves<kPlanes>>& chunks, const __m128* plane_scales) noexcept {
+    __m512i lanes[kPlanes][2][kFour];
+    BlockSums<Format, kPlanes> sums;
+    __m256 scales[kFour];
+    __m256 minimums[kFour];
     GR_UNROLL
-    for (int r = 0; r < kRowsAtOnce; ++r) {
-        __m512i w[kVectors];
-        Format::weights_avx512(blocks[r], w);
+    for (int r = 0; r < kFour; ++r) {
+        chunks.fetch_ahead(r);
+        const ActivationHalves<kPlanes>& x = *chunks.x[r];
+        __m512i w[4];
+        Format::weights_avx512(chunks.blocks[r], w);
+        scales[r] = Format::scales(chunks.blocks[r]);
+        if constexpr (Format::kHasMin) minimums[r] = Format::minimums(chunks.blocks[r]);
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
-        for (int i = 0; i < kVectors; ++i) {
-            lanes[p][i][r] = _mm512_setzero_si512();
-            add_byte_products_avx512(lanes[p][i][r], w[i], load_plane_avx512(x, p, i));
+        for (int h = 0; h < 2; ++h) {
+            lanes[p][h][r] =
+                Format::kOffset == 0 ? _mm512_setzero_si512() : _mm512_load_si512(x.first_lanes[p][h]);
+            add_byte_products_avx512(lanes[p][h][r], w[2 * h], x.planes[p][2 * h]);
+            add_byte_products_avx512(lanes[p][h][r], w[2 * h + 1], x.planes[p][2 * h + 1]);
         }
     }
-    const FloatScalesOfFour<Format> scales(blocks);
+    sums.scales.set(scales);
+    if constexpr (Format::kHasMin) sums.minimums.set(minimums);
+    FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
-        __m128i units[kUnits];
+        // Sums of blocks 4h + l of chunk r in lane 4l + r.
         GR_UNROLL
-        for (int u = 0; u < kVectors; u += 2) {
-            __m512i four =
-                add_lane_pairs_avx512(sum_quads_avx512(lanes[p][u]), sum_quads_avx512(lanes[p][u + 1]));
-            if constexpr (Format::kOffset != 0)
-                four = _mm512_sub_epi32(four, offsets_avx512(x.wide_sums[p] + 2 * u, Format::kOffset));
-            units[2 * u] = _mm512_castsi512_si128(four);
-            units[2 * u + 1] = _mm512_extracti32x4_epi32(four, 1);
-            units[2 * u + 2] = _mm512_extracti32x4_epi32(four, 2);
-            units[2 * u + 3] = _mm512_extracti32x4_epi32(four, 3);
+        for (int h = 0; h < 2; ++h) {
+            const __m512 floats = _mm512_cvtepi32_ps(sum_quads_avx512(lanes[p][h]));
+            sums.sums[p][4 * h] = _mm512_castps512_ps128(floats);
+            sums.sums[p][4 * h + 1] = _mm512_extractf32x4_ps(floats, 1);
+            sums.sums[p][4 * h + 2] = _mm512_extractf32x4_ps(floats, 2);
+            sums.sums[p][4 * h + 3] = _mm512_extractf32x4_ps(floats, 3);
         }
-        sum = scales.add_units(sum, units, x, p);
+        const std::int16_t* const wide_sums[kFour] = {chunks.x[0]->wide_sums[p], chunks.x[1]->wide_sums[p],
+                                                      chunks.x[2]->wide_sums[p], chunks.x[3]->wide_sums[p]};
+        terms.numbers[p] = sums.add_up(p, wide_sums);
+        terms.factors[p] = plane_scales[p];
     }
-    return sum;
+    return terms;
+}
+
+// sums[r] += row r · x, along rows. x: as the format meets it.
+template <class Format, int kPlanes, class X>
+GR_AVX512_INLINE void add_along_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                            const RowActivations<kPlanes>& activations, const X* x,
+                                            std::int64_t n_values, float* sums) noexcept {
+    const std::int64_t n_chunks = activation_blocks(n_values);
+    RowBlocks<Format> blocks(rows + (n_rows - 1) * row_bytes +
+                             n_values / Format::Block::kValues * sizeof(typename Format::Block));
+    for (int r = 0; r < n_rows; ++r, rows += row_bytes) {
+        __m128 sum = _mm_broadcast_ss(sums + r);
+        for (std::int64_t c = 0; c < n_chunks; c += kFour) {
+            __m128 plane_scales[kPlanes];
+            GR_UNROLL
+            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_load_ps(activations.plane_scales[p] + c);
+            const auto chunks = blocks.four(rows, n_values, c, x);
+            sum = multiply_avx512<Format, kPlanes>(chunks, plane_scales).add_to_row(sum, n_chunks - c);
+        }
+        _mm_store_ss(sums + r, sum);
+    }
+}
+
+// The same across rows; where there are fewer than four the last one stands in for the others.
+template <class Format, int kPlanes>
+GR_AVX512_INLINE void add_across_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                             const ActivationBlock* x, std::int64_t n_values,
+                                             float* sums) noexcept {
+    for (int r = 0; r < n_rows; r += kFour) {
+        RowsAside<Format> four(rows, row_bytes, r, n_rows);
+        __m128 sum = four.load(sums);
+        for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+            __m128 plane_scales[kPlanes];
+            GR_UNROLL
+            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
+            sum = multiply_avx512<Format, kPlanes>(four.next(x[c]), plane_scales).add_to_rows(sum);
+        }
+        four.store(sum, sums);
+    }
 }
 
 template <class Format, int kPlanes>
-GR_AVX512_INLINE __m128 add_chunk_avx512(__m128 sum, const typename Format::Block* const* blocks,
-                                         const ActivationBlock& x) noexcept {
-    if constexpr (Format::kFloatScales)
-        return add_blocks_avx512<Format, kPlanes>(sum, blocks, x);
-    else
-        return add_super_blocks_avx512<Format, kPlanes>(sum, blocks, x);
-}
-
-template <class Format, int kPlanes>
-GR_AVX512 void add_chunks_avx512(const typename Format::Block* const* rows, std::int64_t ahead,
-                                 std::int64_t n, const ActivationBlock* x, float* sums) noexcept {
-    const typename Format::Block* blocks[kRowsAtOnce] = {rows[0], rows[1], rows[2], rows[3]};
-    __m128 sum = _mm_load_ps(sums);
-    for (std::int64_t c = 0; c < n; ++c, ++x) {
-        GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r) prefetch_chunk<Format>(blocks[r], ahead);
-        sum = add_chunk_avx512<Format, kPlanes>(sum, blocks, *x);
-        GR_UNROLL
-        for (int r = 0; r < kRowsAtOnce; ++r) blocks[r] += kBlocksPerChunk<Format>;
+GR_AVX512 void dot_rows_of_planes_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                         const ActivationBlock* x, std::int64_t n_values,
+                                         float* out) noexcept {
+    std::fill_n(out, n_rows, 0.0F);
+    constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
+    for (std::int64_t first = 0; first < n_values; first += kValues) {
+        const std::int64_t n = std::min(kValues, n_values - first);
+        if constexpr (Format::kFloatScales) {
+            const RowActivations<kPlanes> activations(x, activation_blocks(n));
+            ActivationHalves<kPlanes> halves[kChunksAtOnce];
+            for (std::int64_t c = 0; c < activations.n; ++c)
+                halves[c].template take<Format::kOffset>(activations.blocks[c]);
+            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, halves, n, out);
+        } else if constexpr (Format::kAlongRow) {
+            const RowActivations<kPlanes> activations(x, activation_blocks(n));
+            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, activations.blocks,
+                                                   n, out);
+        } else {
+            add_across_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+        }
+        rows += kValues / Format::Block::kValues * sizeof(typename Format::Block);
+        x += kChunksAtOnce;
     }
-    _mm_store_ps(sums, sum);
 }
 
 template <class Format>
@@ -225,9 +312,9 @@ GR_AVX512 void dot_rows_avx512(const std::byte* rows, std::int64_t row_bytes, in
                                const ActivationBlock* x, Planes planes, std::int64_t n_values,
                                float* out) noexcept {
     if (planes == Planes::high)
-        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format, 1>);
+        dot_rows_of_planes_avx512<Format, 1>(rows, row_bytes, n_rows, x, n_values, out);
     else
-        dot_rows_by_fours<Format>(rows, row_bytes, n_rows, x, n_values, out, add_chunks_avx512<Format, 2>);
+        dot_rows_of_planes_avx512<Format, 2>(rows, row_bytes, n_rows, x, n_values, out);
 }
 
 }  // namespace greenroom::cpu

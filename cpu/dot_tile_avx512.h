@@ -50,6 +50,12 @@ GR_AVX512_INLINE void store_floats_avx512(const __m256* of_rows, int first, floa
     for (int u = 0; u < kUnits; ++u) _mm512_store_ps(to[u] + first, of_block[u]);
 }
 
+// Which four of 256 weights lane i of vector p holds, see dot_format.h.
+template <class Format>
+constexpr int quad_of_lane(int p, int i) noexcept {
+    return Format::kFloatScales ? 8 * (p / 2 * 4 + i / 4) + p % 2 * 4 + i % 4 : 16 * p + i;
+}
+
 // 256 values of 16 rows to lanes from `first` on. blocks: those of each row.
 template <class Format>
 GR_AVX512_INLINE void lay_out_16_rows_avx512(const typename Format::Block* const* blocks, int first,
@@ -66,7 +72,8 @@ GR_AVX512_INLINE void lay_out_16_rows_avx512(const typename Format::Block* const
     for (int p = 0; p < 4; ++p) {
         transpose_avx512(weights[p]);
         GR_UNROLL
-        for (int i = 0; i < 16; ++i) _mm512_store_si512(chunk.weights[16 * p + i][first], weights[p][i]);
+        for (int i = 0; i < 16; ++i)
+            _mm512_store_si512(chunk.weights[quad_of_lane<Format>(p, i)][first], weights[p][i]);
     }
     if constexpr (Format::kFloatScales) {
         store_floats_avx512(numbers.block_scales[0], first, chunk.scales);

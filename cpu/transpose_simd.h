@@ -22,6 +22,11 @@ GR_AVX512_INLINE void add_byte_products_avx512(__m512i& sum, __m512i a, __m512i 
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
 }
 
+// The same with 64 bytes in memory.
+GR_AVX512_INLINE void add_byte_products_avx512(__m512i& sum, __m512i a, const std::int8_t* b) noexcept {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "m"(*reinterpret_cast<const std::int8_t(*)[64]>(b)));
+}
+
 // 16 float16 numbers.
 GR_AVX512_INLINE __m512 halves_avx512(const std::uint16_t* halves) noexcept {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
@@ -99,25 +104,12 @@ GR_AVX512_INLINE __m512i sum_quads_avx512(const __m512i* v) noexcept {
     return _mm512_add_epi32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
 }
 
-// The sums of neighbouring 128-bit lanes, those of a before those of b.
-GR_AVX512_INLINE __m512i add_lane_pairs_avx512(__m512i a, __m512i b) noexcept {
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
-}
-
 // The sums of the lanes of four vectors.
 GR_AVX512_INLINE __m128i sum_lanes_of_four_avx512(const __m512i* v) noexcept {
     const __m512i quads = sum_quads_avx512(v);
     const __m256i pairs =
         _mm256_add_epi32(_mm512_castsi512_si256(quads), _mm512_extracti64x4_epi64(quads, 1));
     return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-}
-
-// factor · numbers[i] of four words, in 128-bit lane i.
-GR_AVX512_INLINE __m512i offsets_avx512(const std::int16_t* numbers, int factor) noexcept {
-    const __m128i four = _mm_cvtepi16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(numbers)));
-    const __m128i products = _mm_mullo_epi32(four, _mm_set1_epi32(factor));
-    const __m512i order = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_permutexvar_epi32(order, _mm512_castsi128_si512(products));
 }
 
 // ---- AVX2 ----
