@@ -169,6 +169,9 @@ struct FourTerms {
     }
 };
 
+// How far ahead rows are fetched.
+inline constexpr std::int64_t kBytesAhead = 16384;
+
 // Brings part i of four of n_bytes to the second-level cache. Rows are a few kilobytes long, too little for
 // the processor to see them by itself. Beyond the end nothing happens. Always inlined: g++ 12 takes a
 // function that only prefetches for one without effect.
@@ -216,7 +219,6 @@ class RowBlocks {
     template <class X>
     GR_AVX2_INLINE FourChunks<Format, X> four(const std::byte* row, std::int64_t n_values, std::int64_t c,
                                               const X* x) noexcept {
-        constexpr std::int64_t kAhead = 8192;
         constexpr std::int64_t kBytes = FourChunks<Format, X>::kBytes;
         const std::byte* at = row + c * kBytes;
         const Block* first = reinterpret_cast<const Block*>(at);
@@ -227,7 +229,7 @@ class RowBlocks {
             chunks.blocks[i] = first + i * kBlocksPerChunk<Format>;
             chunks.x[i] = x + c + i;
         }
-        chunks.ahead = at + kAhead;
+        chunks.ahead = at + kBytesAhead;
         return chunks;
     }
 
@@ -255,7 +257,8 @@ class RowsAside {
         for (int i = 0; i < kFour; ++i)
             chunks_.blocks[i] = reinterpret_cast<const typename Format::Block*>(
                 rows + std::min(r + i, n_rows - 1) * row_bytes);
-        chunks_.rows_ahead = kFour * row_bytes;
+        chunks_.rows_ahead = kFour * row_bytes *
+                             std::max<std::int64_t>(1, (kBytesAhead + 2 * row_bytes) / (kFour * row_bytes));
     }
 
     // Their next chunks, which meet x.
