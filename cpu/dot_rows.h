@@ -257,8 +257,10 @@ class RowsAside {
         for (int i = 0; i < kFour; ++i)
             chunks_.blocks[i] = reinterpret_cast<const typename Format::Block*>(
                 rows + std::min(r + i, n_rows - 1) * row_bytes);
-        chunks_.rows_ahead = kFour * row_bytes *
-                             std::max<std::int64_t>(1, (kBytesAhead + 2 * row_bytes) / (kFour * row_bytes));
+        chunks_.rows_ahead = row_bytes *
+                             std::max<std::int64_t>(1, (kBytesAhead + 2 * row_bytes) /
+                                                           std::max<std::int64_t>(1, kFour * row_bytes)) *
+                             kFour;
     }
 
     // Their next chunks, which meet x.
