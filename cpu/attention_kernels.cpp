@@ -7,9 +7,10 @@
 namespace greenroom::cpu {
 namespace {
 
-constexpr std::array<AttentionKernels, 3> kTables{{
+constexpr std::array<AttentionKernels, 4> kTables{{
     {Isa::scalar, pack_keys_scalar, score_scalar, weigh_scalar, accumulate_scalar},
     {Isa::avx2, pack_keys_avx2, score_avx2, weigh_avx2, accumulate_avx2},
+    {Isa::avx_vnni, pack_keys_avx2, score_avx2, weigh_avx2, accumulate_avx2},
     {Isa::avx512, pack_keys_avx512, score_avx512, weigh_avx512, accumulate_avx512},
 }};
 

@@ -161,10 +161,12 @@ GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* 
     }
 }
 
-constexpr std::array<Kernels, 3> kTables{{
+constexpr std::array<Kernels, 4> kTables{{
     {Isa::scalar, dot_f32_scalar, dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar, quantize_row_scalar,
      glu_scalar},
     {Isa::avx2, dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
+    {Isa::avx_vnni, dot_f32_avx2, dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2,
+     glu_avx2},
     {Isa::avx512, dot_f32_avx512, dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2,
      glu_avx512},
 }};

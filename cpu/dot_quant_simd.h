@@ -34,6 +34,7 @@ template <class Format>
 constexpr QuantDots quant_dots() noexcept {
     return {{{dot_rows_scalar<typename Format::Block>},
              {dot_rows_avx2<Format>, dot_tile_avx2<Format>},
+             {dot_rows_avx2<WithVnni<Format>>, dot_tile_avx2<WithVnni<Format>>},
              {dot_rows_avx512<Format>, dot_tile_avx512<Format>}}};
 }
 

@@ -1,12 +1,30 @@
 #pragma once
 
-// QuantDot::dot_rows for AVX2, see dot_rows.h.
+// QuantDot::dot_rows for AVX2, see dot_rows.h; and for AVX-VNNI, which is AVX2 with the products of bytes, or
+// words, and their sums in one instruction.
 
 #include "cpu/dot_rows.h"
 
 #include <cstdint>
 
 namespace greenroom::cpu {
+
+// A format whose kernels are to use AVX-VNNI.
+template <class Format>
+struct WithVnni : Format {};
+template <class Format>
+inline constexpr bool kVnni = false;
+template <class Format>
+inline constexpr bool kVnni<WithVnni<Format>> = true;
+
+// sum += a · b of 16 pairs of words, two per lane. In assembly, so that helpers need no target of their own.
+GR_AVX2_INLINE void add_products_vnni(__m256i& sum, __m256i a, __m256i b) noexcept {
+    asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+}
+// The same of unsigned by signed bytes, four per lane.
+GR_AVX2_INLINE void add_byte_products_vnni(__m256i& sum, __m256i a, __m256i b) noexcept {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+}
 
 // For 32 weights the scales of their groups, one per word.
 GR_AVX2_INLINE __m256i spread_scales_avx2(__m128i scales, int i) noexcept {
@@ -25,7 +43,7 @@ GR_AVX2_INLINE __m256i spread_scales_avx2(__m256i scales, int i) noexcept {
 // Sums of two neighbouring products each. Weights of up to 255 would not fit 16 bits; they are multiplied as
 // signed numbers, without their offset, by giving their signs to the activations.
 template <class Format>
-inline constexpr bool kTooLarge = Format::kLargest > 128;
+inline constexpr bool kTooLarge = Format::kLargest > 128 && !kVnni<Format>;
 
 template <class Format>
 GR_AVX2_INLINE __m256i byte_products_avx2(__m256i w, __m256i x) noexcept {
@@ -35,6 +53,27 @@ GR_AVX2_INLINE __m256i byte_products_avx2(__m256i w, __m256i x) noexcept {
         return _mm256_maddubs_epi16(_mm256_abs_epi8(is), _mm256_sign_epi8(x, is));
     } else {
         return _mm256_maddubs_epi16(w, x);
+    }
+}
+
+// sum += words · scale, pairs per lane.
+template <class Format>
+GR_AVX2_INLINE void add_scaled_words_avx2(__m256i& sum, __m256i words, __m256i scale) noexcept {
+    if constexpr (kVnni<Format>)
+        add_products_vnni(sum, words, scale);
+    else
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, scale));
+}
+
+// Sums of four products of bytes each.
+template <class Format>
+GR_AVX2_INLINE __m256i lane_sums_avx2(__m256i w, __m256i x) noexcept {
+    if constexpr (kVnni<Format>) {
+        __m256i sums = _mm256_setzero_si256();
+        add_byte_products_vnni(sums, w, x);
+        return sums;
+    } else {
+        return _mm256_madd_epi16(byte_products_avx2<Format>(w, x), _mm256_set1_epi16(1));
     }
 }
 
@@ -62,9 +101,8 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
             const __m256i scale = spread_scales_avx2(scales, i);
             GR_UNROLL
             for (int p = 0; p < kPlanes; ++p)
-                lanes[p][r] = _mm256_add_epi32(
-                    lanes[p][r],
-                    _mm256_madd_epi16(byte_products_avx2<Format>(w[i], load_plane_avx2(x, p, i)), scale));
+                add_scaled_words_avx2<Format>(
+                    lanes[p][r], byte_products_avx2<Format>(w[i], load_plane_avx2(x, p, i)), scale);
         }
     }
     FourTerms<Format, kPlanes> terms;
@@ -88,7 +126,6 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
 template <class Format, int kPlanes>
 GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
     const FourChunks<Format, ActivationBlock>& chunks, const __m128* plane_scales) noexcept {
-    const __m256i ones = _mm256_set1_epi16(1);
     __m256i lanes[kPlanes][kUnits][kFour];
     __m256 scales[kFour];
     __m256 minimums[kFour];
@@ -101,8 +138,7 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int u = 0; u < kUnits; ++u)
-            lanes[p][u][r] = _mm256_madd_epi16(
-                byte_products_avx2<Format>(w[u], load_plane_avx2(*chunks.x[r], p, u)), ones);
+            lanes[p][u][r] = lane_sums_avx2<Format>(w[u], load_plane_avx2(*chunks.x[r], p, u));
     }
     BlockSums<Format, kPlanes> sums;
     sums.scales.set(scales);

@@ -1,7 +1,7 @@
 #pragma once
 
-// QuantDot::dot_tile for AVX2, see dot_tile.h: four vectors meet 8 rows at a time. Products of bytes are
-// added up in words, as many as fit, before they are widened and multiplied by their scale in one
+// QuantDot::dot_tile for AVX2 and AVX-VNNI, see dot_tile.h: four vectors meet 8 rows at a time. Products of
+// bytes are added up in words, as many as fit, before they are widened and multiplied by their scale in one
 // instruction.
 
 #include "cpu/dot_rows_avx2.h"
@@ -19,8 +19,8 @@ inline constexpr int kLanes = 8;
 
 // ---- Laying out ----
 
-// Integer scales stand in both words of a lane. Weights too large for sums of two products in a word stand
-// as signed numbers, without their offset.
+// Integer scales stand in both words of a lane; for AVX-VNNI they fill it. Weights too large for sums of two
+// products in a word stand as signed numbers, without their offset.
 template <class Format>
 GR_AVX2_INLINE void lay_out_8_rows_avx2(const typename Format::Block* const* blocks, int first,
                                         TileChunk& chunk) noexcept {
@@ -53,7 +53,9 @@ GR_AVX2_INLINE void lay_out_8_rows_avx2(const typename Format::Block* const* blo
         for (int g = 0; g < kGroupsPerChunk<Format>; ++g)
             for (int r = 0; r < kLanes; ++r)
                 chunk.integer_scales[g][first + r] =
-                    static_cast<std::int32_t>(0x10001U * static_cast<std::uint16_t>(numbers.scales[r][g]));
+                    kVnni<Format> ? numbers.scales[r][g]
+                                  : static_cast<std::int32_t>(
+                                        0x10001U * static_cast<std::uint16_t>(numbers.scales[r][g]));
         _mm256_store_ps(chunk.scales[0] + first, halves_avx2(numbers.factors[0]));
         if constexpr (Format::kHasMin) {
             _mm256_store_ps(chunk.minimums[0] + first,
@@ -138,14 +140,63 @@ struct Total256<true> {
     __m256 v;
 };
 
+// of_group[j] = the products of group g of 8 rows with a plane of each vector, times their integer scales.
+template <class Format, int kN>
+GR_AVX2_INLINE void multiply_group_avx2(const TileChunk& chunk, int first, int g, const std::int8_t* const* q,
+                                        __m256i* of_group) noexcept {
+    constexpr int kQuadsPerGroup = Format::kGroup / 4;
+    constexpr int kQuads = kQuadsInWords<Format>;
+    const __m256i scale =
+        Format::kFloatScales ? _mm256_set1_epi16(1) : load_lanes_avx2(chunk.integer_scales[g] + first);
+    for (int i = 0; i < kQuadsPerGroup; i += kQuads) {
+        __m256i words[kN];
+        GR_UNROLL
+        for (int k = 0; k < kQuads; ++k) {
+            const int quad = kQuadsPerGroup * g + i + k;
+            const __m256i w = load_lanes_avx2(chunk.weights[quad][first]);
+            GR_UNROLL
+            for (int j = 0; j < kN; ++j) {
+                const __m256i products =
+                    tile_products_avx2<Format>(w, _mm256_set1_epi32(lane_at(q[j] + 4 * quad)));
+                words[j] = k == 0 ? products : _mm256_add_epi16(words[j], products);
+            }
+        }
+        GR_UNROLL
+        for (int j = 0; j < kN; ++j) {
+            const __m256i sums = _mm256_madd_epi16(words[j], scale);
+            of_group[j] = i == 0 ? sums : _mm256_add_epi32(of_group[j], sums);
+        }
+    }
+}
+
+// The same with AVX-VNNI.
+template <class Format, int kN>
+GR_AVX2_INLINE void multiply_group_vnni(const TileChunk& chunk, int first, int g, const std::int8_t* const* q,
+                                        __m256i* of_group) noexcept {
+    constexpr int kQuadsPerGroup = Format::kGroup / 4;
+    GR_UNROLL
+    for (int j = 0; j < kN; ++j) of_group[j] = _mm256_setzero_si256();
+    GR_UNROLL
+    for (int i = 0; i < kQuadsPerGroup; ++i) {
+        const int quad = kQuadsPerGroup * g + i;
+        const __m256i w = load_lanes_avx2(chunk.weights[quad][first]);
+        GR_UNROLL
+        for (int j = 0; j < kN; ++j)
+            add_byte_products_vnni(of_group[j], w, _mm256_set1_epi32(lane_at(q[j] + 4 * quad)));
+    }
+    if constexpr (!Format::kFloatScales) {
+        const __m256i scale = load_lanes_avx2(chunk.integer_scales[g] + first);
+        GR_UNROLL
+        for (int j = 0; j < kN; ++j) of_group[j] = _mm256_mullo_epi32(of_group[j], scale);
+    }
+}
+
 // sums[j][first …] += what a chunk gives 8 rows for one plane of each of kN vectors.
 template <class Format, int kN>
 GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const ActivationBlock* const* x,
                                    std::int64_t c, int plane, float (*sums)[kTileRows]) noexcept {
     using Total = Total256<Format::kFloatScales>;
     Total totals[kN];
-    constexpr int kQuads = kQuadsInWords<Format>;
-    const __m256i ones = _mm256_set1_epi16(1);
     const std::int8_t* q[kN];
     GR_UNROLL
     for (int j = 0; j < kN; ++j) {
@@ -154,26 +205,10 @@ GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const Acti
     }
     for (int g = 0; g < kGroupsPerChunk<Format>; ++g) {
         __m256i of_group[kN];
-        GR_UNROLL
-        for (int j = 0; j < kN; ++j) of_group[j] = _mm256_setzero_si256();
-        const __m256i scale = Format::kFloatScales ? ones : load_lanes_avx2(chunk.integer_scales[g] + first);
-        for (int i = 0; i < Format::kGroup / 4; i += kQuads) {
-            __m256i words[kN];
-            GR_UNROLL
-            for (int k = 0; k < kQuads; ++k) {
-                const int quad = Format::kGroup / 4 * g + i + k;
-                const __m256i w = load_lanes_avx2(chunk.weights[quad][first]);
-                GR_UNROLL
-                for (int j = 0; j < kN; ++j) {
-                    const __m256i products =
-                        tile_products_avx2<Format>(w, _mm256_set1_epi32(lane_at(q[j] + 4 * quad)));
-                    words[j] = k == 0 ? products : _mm256_add_epi16(words[j], products);
-                }
-            }
-            GR_UNROLL
-            for (int j = 0; j < kN; ++j)
-                of_group[j] = _mm256_add_epi32(of_group[j], _mm256_madd_epi16(words[j], scale));
-        }
+        if constexpr (kVnni<Format>)
+            multiply_group_vnni<Format, kN>(chunk, first, g, q, of_group);
+        else
+            multiply_group_avx2<Format, kN>(chunk, first, g, q, of_group);
         GR_UNROLL
         for (int j = 0; j < kN; ++j) {
             if constexpr (Format::kFloatScales) {

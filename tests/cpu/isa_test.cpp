@@ -25,7 +25,7 @@ TEST_F(ForcedIsa, TheBestIsTakenUnlessOneIsForced) {
 
 TEST_F(ForcedIsa, UnknownNameIsAnError) {
     ::setenv("GREENROOM_ISA", "sse9", 1);
-    test::expect_error(ErrorKind::bad_input, {"GREENROOM_ISA=sse9", "scalar, avx2 or avx512"},
+    test::expect_error(ErrorKind::bad_input, {"GREENROOM_ISA=sse9", "scalar, avx2, avxvnni or avx512"},
                        [] { select_isa(); });
 }
 
