@@ -129,6 +129,7 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
     __m256i lanes[kPlanes][kUnits][kFour];
     __m256 scales[kFour];
     __m256 minimums[kFour];
+    GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
         __m256i w[kUnits];
