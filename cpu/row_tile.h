@@ -71,7 +71,8 @@ inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type
 class RowTile {
   public:
     // Rows [first, last) of w, last - first <= kTileRows. With a quant_dot they are read from w and meet
-    // these planes of the activations, else they are decoded into scratch.
+    // these planes of the activations; else they are decoded into scratch, unless they are float32 as they
+    // stand.
     RowTile(const Kernels& kernels, const QuantDot* quant_dot, Planes planes, const TensorView& w,
             std::int64_t first, std::int64_t last, float* scratch) noexcept
         : kernels_(kernels),
@@ -83,6 +84,11 @@ class RowTile {
           n_rows_(static_cast<int>(last - first)),
           n_values_(w.row_values()) {
         if (quant_dot != nullptr) return;
+        if (w.type == quant::Type::F32 && reinterpret_cast<std::uintptr_t>(blocks_) % alignof(float) == 0) {
+            floats_ = reinterpret_cast<const float*>(blocks_);
+            return;
+        }
+        floats_ = scratch;
         const quant::DecodeFn decode = quant::find_decoder(w.type);
         for (int r = 0; r < n_rows_; ++r) decode(w.row(first + r), scratch + r * n_values_, n_values_);
     }
@@ -142,7 +148,7 @@ class RowTile {
             float dots[kVectors][kTileRows] = {};
             for (int r = 0; r < n_rows_; ++r) {
                 float of_row[kVectors];
-                kernels_.dot_f32_x4(scratch_ + r * n_values_, four, n_values_, of_row);
+                kernels_.dot_f32_x4(floats_ + r * n_values_, four, n_values_, of_row);
                 for (int v = 0; v < kVectors; ++v) dots[v][r] = of_row[v];
             }
             for (int v = 0; v < kVectors; ++v) store(j + v, static_cast<const float*>(dots[v]));
@@ -151,7 +157,7 @@ class RowTile {
             const float* one = x.row(index(j));
             float dots[kTileRows] = {};
             for (int r = 0; r < n_rows_; ++r)
-                dots[r] = kernels_.dot_f32(scratch_ + r * n_values_, one, n_values_);
+                dots[r] = kernels_.dot_f32(floats_ + r * n_values_, one, n_values_);
             store(j, static_cast<const float*>(dots));
         }
     }
@@ -161,7 +167,8 @@ class RowTile {
     Planes planes_;
     const std::byte* blocks_;
     std::int64_t row_bytes_;
-    float* scratch_;  // the rows in float32, or room for products
+    float* scratch_;                 // room for rows in float32, or for products
+    const float* floats_ = nullptr;  // the rows in float32
     int n_rows_;
     std::int64_t n_values_;
 };
