@@ -28,12 +28,12 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
 // Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. A thread gets neighbouring ones,
 // in pieces: what one tile fetches ahead is then its own. The more pieces, the less does a thread that is
 // held up leave to wait for; the fewer, the less does a product of few vectors, which is over in
-// microseconds, wait for memory at their ends. So its pieces get smaller and smaller: what is left by so many
-// threads twice.
+// microseconds, wait for memory at their ends. So its pieces get smaller: half of the tiles go out in one
+// piece for each thread, a quarter in one each, and so on.
 template <class Body>
 void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kFewVectors = 4;
-    const int n_threads = team.n_active();
+    const std::int64_t n_threads = team.n_active();
     if (n_vectors > kFewVectors || n_threads == 1) {
         const std::int64_t grain = std::max<std::int64_t>(1, n_tiles / (64 * n_threads));
         team.parallel_for(n_tiles, grain, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
@@ -41,17 +41,20 @@ void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vector
         });
         return;
     }
-    constexpr int kMostPieces = 255;
-    std::int64_t ends[kMostPieces + 1] = {};
-    int n = 0;
-    for (std::int64_t at = 0; at < n_tiles && n < kMostPieces; ++n) {
-        const std::int64_t left = n_tiles - at;
-        at += n + 1 == kMostPieces ? left : (left + 2 * n_threads - 1) / (2 * n_threads);
-        ends[n + 1] = at;
-    }
-    team.parallel_for(n, 1, [&](std::int64_t piece, std::int64_t, int thread) noexcept {
-        for (std::int64_t tile = ends[piece]; tile < ends[piece + 1]; ++tile) body(tile, thread);
-    });
+    // Round k, from 0 on, hands out one part in 2^(k + 1) of all; the last one twice that, in two pieces
+    // each.
+    constexpr std::int64_t kRounds = 5;
+    const auto begin_of = [=](std::int64_t piece) {
+        const std::int64_t round = std::min(piece / n_threads, kRounds - 1);
+        const std::int64_t parts = std::int64_t{2} << round;
+        const std::int64_t of_round = piece - round * n_threads;
+        return n_tiles * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
+    };
+    team.parallel_for((kRounds + 1) * n_threads, 1,
+                      [&](std::int64_t piece, std::int64_t, int thread) noexcept {
+                          for (std::int64_t tile = begin_of(piece); tile < begin_of(piece + 1); ++tile)
+                              body(tile, thread);
+                      });
 }
 
 inline std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
