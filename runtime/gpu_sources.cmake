@@ -6,4 +6,5 @@ set(GREENROOM_RUNTIME_GPU_SOURCES
     gpu_lane_cuda.cpp
     gpu_probe_cuda.cpp
     hybrid_experts.cpp
+    staged_upload.cpp
     vram_tier.cpp)
