@@ -73,19 +73,20 @@ std::int64_t HybridExperts::device_bytes(const ModelSpec& spec, std::int64_t bat
     return extent.bytes() + extent.n_calls * (spec.d_model + extent_of(spec).max_expert_d_ff) * kWord;
 }
 
-std::int64_t HybridExperts::scratch_bytes(const ModelSpec& spec, const Weights& weights,
+std::int64_t HybridExperts::scratch_bytes(const ModelSpec& spec, LayerRange layers, const Weights& weights,
                                           Activations activations, std::int64_t batch_tokens) {
     std::int64_t most = 0;
-    for (int i = 0; i < spec.n_layers(); ++i)
+    for (int i = layers.first; i < std::min(layers.end, spec.n_layers()); ++i)
         if (std::holds_alternative<MoeFfnSpec>(spec.layers[static_cast<std::size_t>(i)].ffn))
             most = std::max(
                 most, gpu::expert_scratch_bytes(expert_layer(spec, weights, i), activations, batch_tokens));
     return most;
 }
 
-HybridExperts::HybridExperts(const ModelSpec& spec, const Weights& weights, gpu::DeviceBudget& budget,
-                             gpu::Ops& ops, VramTier* tier, Misses misses, std::int64_t batch_tokens)
-    : spec_(spec), weights_(weights), ops_(ops), tier_(tier), misses_(std::move(misses)) {
+HybridExperts::HybridExperts(const ModelSpec& spec, LayerRange layers, const Weights& weights,
+                             gpu::DeviceBudget& budget, gpu::Ops& ops, VramTier* tier, Misses misses,
+                             std::int64_t batch_tokens)
+    : spec_(spec), layers_(layers), weights_(weights), ops_(ops), tier_(tier), misses_(std::move(misses)) {
     const CallExtent extent(spec, batch_tokens);
     hits_memory_ = gpu::DeviceBuffer(budget, extent.bytes(), "the calls of experts in VRAM");
     hits_ = extent.groups(hits_memory_.data());
@@ -107,7 +108,7 @@ void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int
     experts_ = experts;
     factors_ = factors;
     const int ordinal = tier_->ordinal(layer);
-    if (ordinal == 0) tier_->begin_batch(ops_.stream(), x.n_rows);
+    if (tier_->is_first(ordinal, layers_)) tier_->begin_batch(ops_.stream(), x.n_rows);
     gpu::split_calls(ops_.stream(), hits_,
                      {told_experts_.data(), told_weights_.data(), told_missed_.data(), told_ready_.data()},
                      experts, factors, tier_->slots(ordinal), ops_.step());

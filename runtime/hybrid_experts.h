@@ -15,6 +15,7 @@
 #include "gpu/memory.h"
 #include "gpu/ops.h"
 #include "quant/base/matrix_view.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 #include "runtime/observer.h"
 #include "runtime/scheduler.h"
@@ -37,10 +38,10 @@ class HybridExperts {
         std::unique_ptr<ExpertScheduler> scheduler;
     };
 
-    // weights: where ops works. tier may be null for a model without MoE layers. All but misses must outlive
-    // it.
-    HybridExperts(const ModelSpec& spec, const Weights& weights, gpu::DeviceBudget& budget, gpu::Ops& ops,
-                  VramTier* tier, Misses misses, std::int64_t batch_tokens);
+    // layers: those that the GPU runs. weights: where ops works. tier may be null for a model without MoE
+    // layers. All but misses must outlive it.
+    HybridExperts(const ModelSpec& spec, LayerRange layers, const Weights& weights, gpu::DeviceBudget& budget,
+                  gpu::Ops& ops, VramTier* tier, Misses misses, std::int64_t batch_tokens);
 
     void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                std::span<const float> factors);
@@ -48,15 +49,19 @@ class HybridExperts {
     void expect(const RouterGuess& guess);
     bool finish(MatrixView out, const std::atomic<bool>* cancelled);
 
+    // To be used while no layer is in hand.
+    const Misses& misses() const noexcept { return misses_; }
+
     // What the constructor takes of the GPU's memory, and what the Ops' scratch has to have.
     static std::int64_t device_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept;
-    static std::int64_t scratch_bytes(const ModelSpec& spec, const Weights& weights, Activations activations,
-                                      std::int64_t batch_tokens);
+    static std::int64_t scratch_bytes(const ModelSpec& spec, LayerRange layers, const Weights& weights,
+                                      Activations activations, std::int64_t batch_tokens);
 
   private:
     void add_hits(MatrixView out);
 
     const ModelSpec& spec_;
+    LayerRange layers_;
     const Weights& weights_;
     gpu::Ops& ops_;
     VramTier* tier_;

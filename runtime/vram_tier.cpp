@@ -29,11 +29,13 @@ std::vector<VramSlotLayout> slot_layouts(const ExpertLayouts& layouts, const Wei
     return all;
 }
 
-// MoE layers among the model's first n_cpu_layers.
-std::int32_t count_cpu_layers(const ExpertLayouts& layouts, int n_cpu_layers) {
-    std::int32_t n = 0;
-    while (n < layouts.n_layers() && layouts.layer(n) < n_cpu_layers) ++n;
-    return n;
+// Of the layers whose experts get slots.
+std::vector<std::int32_t> ordinals_with_slots(const ExpertLayouts& layouts,
+                                              std::span<const int> without_slots) {
+    std::vector<std::int32_t> ordinals;
+    for (std::int32_t ordinal = 0; ordinal < layouts.n_layers(); ++ordinal)
+        if (!std::ranges::binary_search(without_slots, layouts.layer(ordinal))) ordinals.push_back(ordinal);
+    return ordinals;
 }
 
 std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts) {
@@ -42,10 +44,11 @@ std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts) {
     return bytes;
 }
 
-// Of the layers whose experts get slots.
-std::vector<std::int64_t> slot_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
-    std::vector<std::int64_t> bytes = slot_bytes(slot_layouts(layouts, weights));
-    bytes.erase(bytes.begin(), bytes.begin() + count_cpu_layers(layouts, n_cpu_layers));
+std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts,
+                                     std::span<const std::int32_t> ordinals) {
+    std::vector<std::int64_t> bytes;
+    for (const std::int32_t ordinal : ordinals)
+        bytes.push_back(layouts[static_cast<std::size_t>(ordinal)].slot_bytes);
     return bytes;
 }
 
@@ -89,19 +92,24 @@ int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layou
 
 }  // namespace
 
-std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
+std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights,
+                                  std::span<const int> without_slots) {
     const std::int64_t table = table_bytes(layouts) + kBeyondEnd;
-    const std::vector<std::int64_t> bytes = slot_bytes(layouts, weights, n_cpu_layers);
+    const std::vector<std::int64_t> bytes =
+        slot_bytes(slot_layouts(layouts, weights), ordinals_with_slots(layouts, without_slots));
     if (bytes.empty()) return table;
     return table + cache::SlotPlan::most_bytes(bytes, plan_options(layouts, cache::Scope::layer, 0));
 }
 
 VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-                   int n_cpu_layers)
+                   std::span<const int> without_slots)
     : ram_(ram),
       layouts_(slot_layouts(ram.layouts(), weights)),
-      first_ordinal_(count_cpu_layers(ram.layouts(), n_cpu_layers)),
+      ordinals_(ordinals_with_slots(ram.layouts(), without_slots)),
+      places_(static_cast<std::size_t>(ram.layouts().n_layers()), -1),
       max_uploads_(choose_max_uploads(ram, layouts_)) {
+    for (std::size_t place = 0; place < ordinals_.size(); ++place)
+        places_[static_cast<std::size_t>(ordinals_[place])] = static_cast<std::int32_t>(place);
     const ExpertLayouts& experts = ram.layouts();
     const auto n_all = static_cast<std::size_t>(n_places(experts));
     table_ = gpu::DeviceBuffer(budget, table_bytes(experts), "the table of expert slots");
@@ -109,7 +117,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     called_in_.assign(n_all, 0);
     wanted_.reserve(n_all);
 
-    const std::vector<std::int64_t> bytes = slot_bytes(experts, weights, n_cpu_layers);
+    const std::vector<std::int64_t> bytes = slot_bytes(layouts_, ordinals_);
     const cache::SlotPlanOptions options =
         plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd);
     if (bytes.empty() || options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) ||
@@ -122,7 +130,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
         pinned_.emplace_back(ram.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
                              "experts in RAM");
     policy_ = cache::make_policy(ram.options().policy,
-                                 {.n_layers = experts.n_layers() - first_ordinal_,
+                                 {.n_layers = static_cast<int>(ordinals_.size()),
                                   .n_experts = experts.n_experts(),
                                   .top_k = experts.top_k(),
                                   .n_slots = plan.n_kept()},
@@ -131,7 +139,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     mover_ = std::make_unique<DeviceMover>(ram, layouts_, max_uploads_);
 
     std::vector<cache::SlotLayout> slots(bytes.size() * static_cast<std::size_t>(experts.n_experts()));
-    for (std::int32_t ordinal = first_ordinal_; ordinal < experts.n_layers(); ++ordinal) {
+    for (const std::int32_t ordinal : ordinals_) {
         const auto layer = static_cast<std::size_t>(experts.layer(ordinal));
         const VramSlotLayout& layout = slot_layout(ordinal);
         std::int32_t e = 0;
@@ -218,12 +226,12 @@ void VramTier::publish(gpu::Stream& stream) {
 
 void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
                         int top_k) {
-    const bool has_slots = cache_ != nullptr && ordinal >= first_ordinal_;
+    const bool is_cached = cache_ != nullptr && has_slots(ordinal);
     const auto step = static_cast<std::size_t>(top_k);
     std::int64_t token = first_step_;
     for (std::size_t i = 0; i < experts.size(); i += step, ++token)
-        if (has_slots)
-            cache_->on_request({.layer = ordinal - first_ordinal_,
+        if (is_cached)
+            cache_->on_request({.layer = in_cache({ordinal, 0}).layer,
                                 .step = token,
                                 .experts = experts.subspan(i, step),
                                 .weights = factors.subspan(i, step)});
@@ -234,7 +242,7 @@ void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std:
             ++counters_.n_hits;
         } else {
             ++counters_.n_misses;
-            if (has_slots) wanted_.push_back(in_cache(id));
+            if (is_cached) wanted_.push_back(in_cache(id));
         }
     }
 }

@@ -14,6 +14,7 @@
 #include "gpu/memory.h"
 #include "gpu/stream.h"
 #include "runtime/device_mover.h"
+#include "runtime/layer_range.h"
 #include "runtime/ram_tier.h"
 #include "runtime/vram_counters.h"
 #include "runtime/weights.h"
@@ -29,16 +30,20 @@ namespace greenroom::runtime {
 class VramTier {
   public:
     // budget_bytes: what it may take from the budget; with too little for a slot of each size no expert ever
-    // is in VRAM. The experts of the model's first n_cpu_layers get no slots. ram and budget must outlive it.
-    // Error{out_of_memory}.
+    // is in VRAM. without_slots: layers (in rising order) whose experts get none. ram and budget must outlive
+    // it. Error{out_of_memory}.
     VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-             int n_cpu_layers = 0);
+             std::span<const int> without_slots = {});
 
     // With room for all experts, but for those that get no slots.
     static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights,
-                                   int n_cpu_layers = 0);
+                                   std::span<const int> without_slots = {});
 
     int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }
+    // Is it the first MoE layer of these?
+    bool is_first(int ordinal, LayerRange layers) const {
+        return ordinal == 0 || ram_.layouts().layer(ordinal - 1) < layers.first;
+    }
 
     // The layer's experts' slots, nullptr where an expert has none, in device memory; and what a slot holds.
     std::span<const std::byte* const> slots(int ordinal) const noexcept;
@@ -63,7 +68,7 @@ class VramTier {
     std::int64_t bytes() const noexcept { return memory_.bytes(); }  // of slots
     std::int64_t n_slots() const noexcept { return n_slots_; }
     bool is_resident(cache::ExpertId id) const {
-        return cache_ != nullptr && id.layer >= first_ordinal_ && cache_->is_resident(in_cache(id));
+        return cache_ != nullptr && has_slots(id.layer) && cache_->is_resident(in_cache(id));
     }
     std::int64_t n_resident() const noexcept { return cache_ == nullptr ? 0 : cache_->n_resident(); }
     const VramCounters& counters() const noexcept { return counters_; }
@@ -72,18 +77,20 @@ class VramTier {
     bool take_in();
     bool admit_wanted();
     bool admit(cache::ExpertId id);
-    // The cache counts from the first layer that has slots on.
-    cache::ExpertId in_cache(cache::ExpertId id) const noexcept {
-        return {id.layer - first_ordinal_, id.index};
+    bool has_slots(int ordinal) const { return places_[static_cast<std::size_t>(ordinal)] >= 0; }
+    // The cache counts the layers that have slots.
+    cache::ExpertId in_cache(cache::ExpertId id) const {
+        return {places_[static_cast<std::size_t>(id.layer)], id.index};
     }
-    cache::ExpertId in_ram(cache::ExpertId id) const noexcept {
-        return {id.layer + first_ordinal_, id.index};
+    cache::ExpertId in_ram(cache::ExpertId id) const {
+        return {ordinals_[static_cast<std::size_t>(id.layer)], id.index};
     }
     void publish(gpu::Stream& stream);
 
     RamTier& ram_;
     std::vector<VramSlotLayout> layouts_;  // by ordinal
-    std::int32_t first_ordinal_ = 0;       // of the layers whose experts have slots
+    std::vector<std::int32_t> ordinals_;   // of the layers whose experts have slots
+    std::vector<std::int32_t> places_;     // by ordinal: where it is in ordinals_; -1: no slots
     std::int64_t n_slots_ = 0;
     gpu::DeviceBuffer memory_;  // the slots
     gpu::DeviceBuffer table_;   // a pointer by ordinal and expert

@@ -77,7 +77,8 @@ ordered_json gpu_json(const BenchResult& result) {
     const runtime::VramCounters& counters = result.speed.vram;
     const auto with_gpu = [&usage](auto value) { return usage ? ordered_json(value) : ordered_json(); };
     const runtime::GpuUsage& known = usage ? *usage : runtime::GpuUsage();
-    return {{"vram_budget", with_gpu(known.total_bytes)},
+    return {{"n_gpu_layers", with_gpu(known.layers.size())},
+            {"vram_budget", with_gpu(known.total_bytes)},
             {"vram_used", with_gpu(known.used_bytes)},
             {"n_experts_in_vram", with_gpu(known.n_slots)},
             {"vram_hits", with_gpu(counters.n_hits)},

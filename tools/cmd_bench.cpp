@@ -46,7 +46,7 @@ full. Into VRAM they come when they are called: the first figures with a GPU are
   gpu_info, model_filename, model_type, model_size, model_n_params, n_batch, n_threads, n_threads_batch, type_k, type_v, activations,
   ram_budget, resident_weights, kv_cache, working_memory, n_experts, n_experts_in_memory, cache_policy,
   cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three while the clock ran; µs waited for
-  the disk), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits, vram_misses, vram_uploads,
+  the disk), n_gpu_layers (the output counted), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits, vram_misses, vram_uploads,
   vram_hit_rate, pcie_bytes, cpu_share (of calls; these six while the clock ran; with a GPU), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns, samples_ts,
   peak_rss (of the program so far). Sizes in bytes.
 

@@ -57,7 +57,7 @@ class LogitsCommand : public Command {
         session_options_.activations = Activations::f32;
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
-        add_cpu_moe_flag(app_, memory_.gpu);
+        add_expert_place_flags(app_, memory_.gpu);
         add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }

@@ -51,7 +51,7 @@ class PerplexityCommand : public Command {
         add_batch_option(app_, session_options_.batch_tokens);
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
-        add_cpu_moe_flag(app_, memory_.gpu);
+        add_expert_place_flags(app_, memory_.gpu);
         add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }

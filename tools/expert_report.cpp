@@ -1,5 +1,6 @@
 #include "tools/expert_report.h"
 
+#include "tools/gpu_options.h"
 #include "tools/printable.h"
 
 #include <fmt/format.h>
@@ -19,22 +20,24 @@ double share(std::int64_t part, std::int64_t whole) {
 
 double seconds(std::int64_t us) { return static_cast<double>(us) * 1e-6; }
 
-std::string gpu_text(const runtime::GpuUsage& usage) {
+std::string gpu_text(const runtime::GpuUsage& usage, int n_layers) {
     const runtime::VramCounters& c = usage.experts;
     return fmt::format(
-        "vram      {} of {} on {}: {} that every token needs, {} for experts\n"
+        "vram      {} of {} on {}: {}, {} that every token needs, {} for experts\n"
         "on stage  {} experts, room for {}; {:.1f} % hits of {}; {} uploads; the CPU had {:.1f} % of the "
         "calls\n"
         "PCIe      {} for experts: {} of weights, {} of activations\n",
         human_bytes(usage.used_bytes), human_bytes(usage.total_bytes), printable(usage.device_name, 80),
-        human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes), usage.n_on_stage, usage.n_slots,
-        100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads, 100 * c.cpu_share(),
-        human_bytes(c.n_bytes_over_link()), human_bytes(c.n_bytes_up), human_bytes(c.n_bytes_between));
+        layers_text(usage, n_layers), human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes),
+        usage.n_on_stage, usage.n_slots, 100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads,
+        100 * c.cpu_share(), human_bytes(c.n_bytes_over_link()), human_bytes(c.n_bytes_up),
+        human_bytes(c.n_bytes_between));
 }
 
 ordered_json as_json(const runtime::GpuUsage& usage) {
     const runtime::VramCounters& c = usage.experts;
     return {{"device", printable(usage.device_name)},
+            {"n_gpu_layers", usage.layers.size()},
             {"vram_budget", usage.total_bytes},
             {"vram_used", usage.used_bytes},
             {"resident_weights", usage.resident_bytes},
@@ -71,15 +74,14 @@ ordered_json as_json(const cache::CacheCounters& c) {
 std::string expert_report_text(const runtime::Engine& engine) {
     const runtime::RamTier* tier = engine.experts();
     const std::optional<runtime::GpuUsage> usage = engine.gpu_usage();
-    if (tier == nullptr)
-        return (usage ? gpu_text(*usage) : "") + "experts: the model has none that are routed\n";
+    const std::string on_gpu = usage ? gpu_text(*usage, engine.spec().n_layers()) : "";
+    if (tier == nullptr) return on_gpu + "experts: the model has none that are routed\n";
     const cache::ExpertCache& cache = tier->cache();
     const cache::CacheCounters all = cache.total();
-    std::string text = usage ? gpu_text(*usage) : "";
+    std::string text = on_gpu;
     auto to = std::back_inserter(text);
     fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts ({})\n",
-                   human_bytes(engine.memory_budget().total),
-                   human_bytes(usage ? 0 : engine.resident_weights_bytes()),
+                   human_bytes(engine.memory_budget().total), human_bytes(engine.resident_ram_bytes()),
                    human_bytes(tier->plan().total_bytes()), tier->arena().describe());
     fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
                    tier->layouts().n_all(), tier->options().policy,
@@ -112,7 +114,7 @@ ordered_json expert_report_json(const runtime::Engine& engine) {
     const cache::ReaderStats reads = engine.reader().stats();
     ordered_json report{{"budget",
                          {{"total", budget.total},
-                          {"resident_weights", engine.resident_weights_bytes()},
+                          {"resident_weights", engine.resident_ram_bytes()},
                           {"expert_slots", budget.experts},
                           {"sessions", budget.sessions}}},
                         {"reader",

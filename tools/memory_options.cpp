@@ -52,7 +52,7 @@ void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, Mem
     add_batch_option(app, session.batch_tokens);
     add_kv_cache_options(app, session);
     add_memory_options(app, memory);
-    add_cpu_moe_flag(app, memory.gpu);
+    add_expert_place_flags(app, memory.gpu);
     add_thread_options(app, threads);
     add_activations_option(app, session.activations);
 }
@@ -63,7 +63,7 @@ runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFla
     options.progress = std::move(progress);
     options.ram_bytes = flags.ram.is_given() ? flags.ram.of(runtime::available_memory_bytes()) : 0;
     options.experts = flags.experts;
-    options.gpu = gpu_options(flags.gpu, engine.spec().n_layers());
+    options.gpu = gpu_options(flags.gpu, engine);
     options.session = session;
     return options;
 }

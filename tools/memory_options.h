@@ -21,8 +21,8 @@ struct MemoryFlags {
 // value
 void add_memory_options(CLI::App& app, MemoryFlags& flags);
 
-// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -t,
-// -tb, --cpu-strict and --activations.
+// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -ot,
+// -t, -tb, --cpu-strict and --activations.
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
                             runtime::ThreadOptions& threads);
 

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace greenroom::test {
@@ -79,10 +80,10 @@ json stats(const Flags& flags, const std::string& model = "deepseek2") {
     return json::parse(std::ifstream(folder.file("stats.json")));
 }
 
-// In MiB, as the program says when it is given too little.
+// For all layers, in MiB, as the program says when it is given too little.
 double needed_mib(const std::string& err) {
     double sum = 0;
-    for (const std::string before : {"needs ", "token needs and "}) {
+    for (const std::string before : {"layers need ", "token needs and "}) {
         const std::size_t at = err.find(before);
         EXPECT_NE(at, std::string::npos) << err;
         if (at != std::string::npos) sum += std::stod(err.substr(at + before.size()));
@@ -95,7 +96,7 @@ TEST(GpuFlags, TheGpuIsTakenByItselfAndSaid) {
         const Finished finished = run({}, model);
         EXPECT_EQ(finished.exit_code, 0) << finished.err;
         EXPECT_EQ(finished.out, cpu_answer(model)) << model;
-        EXPECT_EQ(finished.err.find("greenroom: on Emulated device: "), 0U) << finished.err;
+        EXPECT_EQ(finished.err.find("greenroom: on Emulated device: all "), 0U) << finished.err;
         EXPECT_EQ(run({"-q"}, model).err, "");
     }
 }
@@ -139,11 +140,69 @@ TEST(GpuFlags, ExpertsStayWithTheCpuWhereTheyAreToldTo) {
     EXPECT_GT(some.at("cpu_share"), every.at("cpu_share"));
 }
 
+// Of deepseek2, which has three layers.
+TEST(GpuFlags, LayersAreSplitWhereTheyAreToldTo) {
+    const std::vector<std::pair<Flags, int>> cases = {{{"-ngl", "1"}, 1},           {{"-ngl", "2"}, 2},
+                                                      {{"--n-gpu-layers", "3"}, 3}, {{"-ngl", "4"}, 4},
+                                                      {{"-ngl", "99"}, 4},          {{"-ngl", "all"}, 4}};
+    for (const auto& [flags, n] : cases) {
+        const json all = stats(flags);
+        EXPECT_EQ(all.at("gpu").at("n_gpu_layers"), n) << flags[1];
+        EXPECT_EQ(all.at("budget").at("resident_weights") == 0, n == 4) << flags[1];
+    }
+    EXPECT_NE(run({"-ngl", "3"}).err.find("2 of 3 layers and the output (-ngl 3)"), std::string::npos);
+    EXPECT_NE(run({"-ngl", "2", "--stats"}).err.find("1 of 3 layers and the output (-ngl 2)"),
+              std::string::npos);
+    EXPECT_NE(run({"-ngl", "1"}).err.find("the output alone (-ngl 1)"), std::string::npos);
+}
+
+TEST(GpuFlags, LayersThatDoNotFitStayWithTheCpuUnlessTheyAreAskedFor) {
+    // The least that is enough, to 16 KiB: less than a layer.
+    const auto vram_for = [](const std::string& n_layers) {
+        int kib = 16;
+        while (run({"-ngl", n_layers, "--vram", std::to_string(kib) + "K"}).exit_code != 0) kib += 16;
+        return std::to_string(kib) + "K";
+    };
+    const std::string for_one = vram_for("2");
+    const Finished chosen = run({"--vram", for_one});
+    EXPECT_EQ(chosen.exit_code, 0) << chosen.err;
+    EXPECT_EQ(chosen.out, cpu_answer());
+    EXPECT_NE(chosen.err.find("1 of 3 layers and the output (-ngl 2)"), std::string::npos) << chosen.err;
+    for (const char* n_layers : {"3", "99", "all"}) {
+        const Finished refused = run({"-ngl", n_layers, "--vram", for_one});
+        EXPECT_EQ(refused.exit_code, 1) << n_layers;
+        EXPECT_NE(refused.err.find("Use -ngl 2 or less"), std::string::npos) << refused.err;
+    }
+    EXPECT_EQ(stats({"-ngl", "2", "--vram", for_one}).at("gpu").at("n_gpu_layers"), 2);
+    const Finished refused = run({"--vram", vram_for("1")});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_NE(refused.err.find("a single layer and the output need"), std::string::npos) << refused.err;
+}
+
+TEST(GpuFlags, RulesForTensorsSayWhichLayersExpertsComeToTheGpu) {
+    const auto n_slots = [](const Flags& flags) { return stats(flags).at("gpu").at("n_slots").get<int>(); };
+    const int all = n_slots({});
+    EXPECT_EQ(n_slots({"-ot", "exps=CPU"}), 0);
+    EXPECT_EQ(n_slots({"-ot", R"(blk\.1\.ffn_.*_exps=CPU)"}), all / 2);
+    EXPECT_EQ(n_slots({"-cmoe", "-ot", R"(blk\.2\.ffn_.*_exps=CUDA0)"}), all / 2);
+    EXPECT_EQ(n_slots({"-ncmoe", "2", "-ngl", "3"}), n_slots({"-ot", R"(blk\.1\..*exps=CPU)", "-ngl", "3"}));
+    EXPECT_EQ(n_slots({"-ngl", "2"}), all / 2);
+
+    const Finished nothing = run({"-ot", R"(blk\.99\..*=CPU)"});
+    EXPECT_EQ(nothing.exit_code, 0);
+    EXPECT_NE(nothing.err.find("warning: blk\\.99\\..*=CPU matches no tensor"), std::string::npos)
+        << nothing.err;
+    const Finished other = run({"-ot", "attn_output=CPU"});
+    EXPECT_EQ(other.exit_code, 2);
+    EXPECT_NE(other.err.find("use -ngl N"), std::string::npos) << other.err;
+}
+
 TEST(GpuFlags, ALittleVramHoldsSomeExpertsAndTooLittleIsRefusedWithTheParts) {
-    const Finished refused = run({"--vram", "64K"});
+    const Finished refused = run({"-ngl", "all", "--vram", "64K"});
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_EQ(refused.out, "");
-    for (const char* part : {"every token needs", "for the context", "is what --vram allows", "-ngl 0"})
+    for (const char* part :
+         {"the model's 3 layers", "every token needs", "for the context", "is what --vram allows", "-ngl 0"})
         EXPECT_NE(refused.err.find(part), std::string::npos) << part << " in " << refused.err;
 
     const auto least_kib = static_cast<int>(needed_mib(refused.err) * 1024);
@@ -198,6 +257,7 @@ TEST(GpuFlags, BenchHasTheFiguresOfTheGpu) {
         EXPECT_EQ(result.at("gpu_info"), "Emulated device");
         EXPECT_GT(result.at("vram_budget"), result.at("vram_used"));
         EXPECT_GT(result.at("pcie_bytes"), 0);
+        EXPECT_EQ(result.at("n_gpu_layers"), 4);
         EXPECT_EQ(result.at("n_experts_in_vram") == 0, i >= 2);
         EXPECT_EQ(result.at("vram_hit_rate") == 0.0, i >= 2);
         EXPECT_EQ(result.at("cpu_share") == 1.0, i >= 2);
@@ -210,7 +270,8 @@ TEST(GpuFlags, BenchHasTheFiguresOfTheGpu) {
 
     const json cpu = json::parse(with_vram("", args + Flags{"-o", "json", "-ngl", "0"}).out).at(0);
     EXPECT_EQ(cpu.at("backends"), "CPU");
-    for (const char* figure : {"gpu_info", "vram_budget", "vram_hits", "pcie_bytes", "cpu_share"})
+    for (const char* figure :
+         {"gpu_info", "n_gpu_layers", "vram_budget", "vram_hits", "pcie_bytes", "cpu_share"})
         EXPECT_TRUE(cpu.at(figure).is_null()) << figure;
 }
 
