@@ -124,8 +124,7 @@ std::vector<int> cpu_expert_layers(const quant::Gguf& file, const std::vector<Te
             if (first != nullptr && first->device == Device::cpu)
                 fail(ErrorKind::bad_input,
                      "{} matches {}, which belongs to no routed expert; what every token needs is moved by "
-                     "whole "
-                     "layers: use -ngl N for that, and a pattern like 'ffn_.*_exps' for experts",
+                     "whole layers: use -ngl N for that, and a pattern like 'ffn_.*_exps' for experts",
                      first->text, tensor.name);
             continue;
         }
@@ -147,8 +146,7 @@ std::vector<int> cpu_expert_layers(const quant::Gguf& file, const std::vector<Te
     if (n_cut > 0)
         log_warning(
             "the rules move some matrices of experts to the CPU and not others; an expert is not cut: those "
-            "of "
-            "{} layer{} stay with the CPU as a whole",
+            "of {} layer{} stay with the CPU as a whole",
             n_cut, n_cut == 1 ? "" : "s");
     return on_cpu;
 }

@@ -49,8 +49,7 @@ void add_gpu_options(CLI::App& app, GpuFlags& flags) {
     app.add_option_function<std::string>(
            "--gpu-layers,--n-gpu-layers",
            [&flags](const std::string& text) { flags.n_gpu_layers = parse_gpu_layers(text); },
-           "-ngl: layers that the GPU runs, from the last on; the output counts as one more. 0: the CPU "
-           "alone; "
+           "-ngl: layers that the GPU runs, from the last on; the output counts as one. 0: the CPU alone; "
            "all (or 99): everything on the GPU; auto: as many as fit, where there is a GPU")
         ->type_name("N")
         ->default_str("auto")
@@ -87,11 +86,9 @@ void add_expert_place_flags(CLI::App& app, GpuFlags& flags) {
                    bad_usage("--override-tensor", printable(error.what()));
                }
            },
-           "-ot: PATTERN=CPU: the experts of layers whose tensors' names (blk.N.ffn_up_exps.weight) match "
-           "the "
-           "regular expression stay with the CPU; =CUDA0: they may come to the GPU. The first rule that "
-           "matches "
-           "decides. Other tensors are moved by whole layers only (-ngl). May be repeated")
+           "-ot: the experts of layers whose tensors' names (blk.N.ffn_up_exps.weight) match a regular "
+           "expression stay with the CPU (PATTERN=CPU) or may come to the GPU (PATTERN=CUDA0). The first "
+           "rule that matches decides. Other tensors are moved by whole layers only (-ngl). May be repeated")
         ->allow_extra_args(false)
         ->type_name("PATTERN=DEVICE[,...]")
         ->group(kGroup);
