@@ -57,7 +57,8 @@ bool bring_in_all(const Engine& engine, const std::vector<std::int32_t>& prompt)
 class GpuFamilies : public testing::TestWithParam<std::tuple<Family, Room>> {};
 
 TEST_P(GpuFamilies, LogitsAreTheReferencesWhoeverComputesTheExperts) {
-    const auto& [family, room] = GetParam();
+    const Family& family = std::get<0>(GetParam());  // a lambda captures no structured binding
+    const Room room = std::get<1>(GetParam());
     const OracleModel oracle = oracle_of(family);
     const auto engine = load(family, room);
     const auto expect_logits_after = [&](const char* prompt) {
