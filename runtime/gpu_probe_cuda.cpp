@@ -140,6 +140,7 @@ double measure_hand_over(gpu::DeviceBudget& budget, gpu::Stream& stream, int n_h
 std::optional<GpuMeasurements> probe_gpu(const GpuProbeOptions& options) {
     const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
     if (devices.empty() || !devices.front().supported()) return std::nullopt;
+    const bool everything = options.what == GpuProbeOptions::What::everything;
     GpuMeasurements result;
     const std::int64_t piece_bytes = std::max(kLeastPiece, options.expert_bytes);
     // A quarter of what is free, and two of them are needed.
@@ -149,10 +150,6 @@ std::optional<GpuMeasurements> probe_gpu(const GpuProbeOptions& options) {
     gpu::Stream stream;
     {
         const gpu::DeviceBuffer to(budget, bytes, "what is measured of copies");
-        const gpu::DeviceBuffer from(budget, bytes, "what is measured of copies");
-        gpu::fill_bytes(stream, from.data(), 1, bytes);
-        result.vram_copy =
-            bandwidth(stream, 2 * bytes, [&] { gpu::copy_on_device(stream, to.data(), from.data(), bytes); });
         {
             const gpu::PinnedBuffer pinned(bytes, "what is measured of uploads");
             std::fill_n(pinned.data(), bytes, std::byte{1});
@@ -160,9 +157,14 @@ std::optional<GpuMeasurements> probe_gpu(const GpuProbeOptions& options) {
                 bandwidth(stream, bytes, [&] { enqueue_upload(stream, to, pinned.data(), piece_bytes); });
             measure_shared(result, options, stream, to, pinned.data(), piece_bytes);
         }
+        if (!everything) return result;
         const std::vector<std::byte> pageable(static_cast<std::size_t>(bytes), std::byte{1});
         result.pageable_upload =
             bandwidth(stream, bytes, [&] { enqueue_upload(stream, to, pageable.data(), piece_bytes); });
+        const gpu::DeviceBuffer from(budget, bytes, "what is measured of copies");
+        gpu::fill_bytes(stream, from.data(), 1, bytes);
+        result.vram_copy =
+            bandwidth(stream, 2 * bytes, [&] { gpu::copy_on_device(stream, to.data(), from.data(), bytes); });
     }
     result.hand_over_s = measure_hand_over(budget, stream, options.n_hand_overs);
     return result;
