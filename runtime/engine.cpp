@@ -8,6 +8,7 @@
 #include "runtime/arch/registry.h"
 #include "runtime/available_memory.h"
 #include "runtime/evaluator.h"
+#include "runtime/gpu_tuning.h"
 #include "runtime/memory_plan.h"
 #include "runtime/scheduler.h"
 
@@ -73,6 +74,16 @@ bool Engine::choose_gpu(const LoadOptions& options, const SessionPlan& session) 
     }
 }
 
+// With what is measured of the GPU where that is asked for. Before the experts take their memory.
+GpuOptions Engine::tuned(const GpuOptions& options) const {
+    GpuOptions gpu = options;
+    if (gpu.tuning || !gpu.measures || layouts_->n_layers() == 0) return gpu;
+    QuickTuneOptions quick;
+    quick.memory_bytes = std::min(quick.memory_bytes, budget_.total / 8);
+    gpu.tuning = tune_quickly(spec_, weights_, *threads_, quick);
+    return gpu;
+}
+
 void Engine::load_weights(const LoadOptions& options) {
     GR_CHECK(reader_ == nullptr);
     const SessionPlan session = plan_session(spec_, file_.path(), options.session, team_size());
@@ -100,11 +111,12 @@ void Engine::load_weights(const LoadOptions& options) {
     budget_ = share_out_memory(file_.path(), needs, options.ram_bytes, available_memory_bytes());
     session_bytes_left_ = budget_.sessions;
 
+    const GpuOptions gpu = on_gpu ? tuned(options.gpu) : options.gpu;
     resident_->load(*reader_, weights_, options.progress);
     if (layouts_->n_layers() > 0)
         experts_ = std::make_unique<RamTier>(*layouts_, weights_, *reader_, options.experts, budget_.experts);
     if (on_gpu) {
-        gpu_ = GpuLane::open({file_.path(), spec_, weights_, experts_.get(), *threads_}, options.gpu, session,
+        gpu_ = GpuLane::open({file_.path(), spec_, weights_, experts_.get(), *threads_}, gpu, session,
                              options.n_sessions);
         resident_->unload(weights_);
     }

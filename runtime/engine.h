@@ -122,6 +122,7 @@ class Engine {
     Engine(quant::Gguf file, const ThreadOptions& threads);
 
     bool choose_gpu(const LoadOptions& options, const SessionPlan& session);
+    GpuOptions tuned(const GpuOptions& options) const;
 
     quant::Gguf file_;
     ModelSpec spec_;

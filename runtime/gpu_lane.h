@@ -9,11 +9,13 @@
 #include "runtime/model_spec.h"
 #include "runtime/ram_tier.h"
 #include "runtime/session_options.h"
+#include "runtime/tuning.h"
 #include "runtime/vram_counters.h"
 #include "runtime/weights.h"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace greenroom::cpu {
@@ -31,8 +33,18 @@ struct GpuOptions {
 
     Use use = Use::off;
     std::int64_t vram_bytes = 0;  // what may be used of the GPU's memory; 0: what is free, less a reserve
-    std::int64_t max_expert_bytes = 0;  // of it for experts at most; 0: what is left
+    std::int64_t max_expert_bytes = 0;  // of it for experts' slots at most; 0: what is left
     int n_cpu_expert_layers = 0;        // the experts of so many layers, from the first on, get no slots
+
+    std::int64_t max_staging_bytes = 0;  // of it to stream layers through at most; 0: what is of use
+
+    // What CPU and GPU each do of the experts. Not given: the engine measures it, for a second at most, where
+    // `measures` says so; else kUnmeasured.
+    std::optional<GpuTuning> tuning;
+    bool measures = false;
+    // Batches with more tokens per expert are streamed (runtime/layer_streamer.h). Not given: as tuned.
+    std::optional<double> stream_above;
+    static constexpr double kNeverStream = kNoCrossover;
 };
 
 // What an engine has.
@@ -50,9 +62,14 @@ struct GpuUsage {
     std::int64_t total_bytes = 0;  // what may be used
     std::int64_t used_bytes = 0;   // of it, by what follows and by sessions
     std::int64_t resident_bytes = 0;
-    std::int64_t expert_bytes = 0;  // slots
-    std::int64_t n_slots = 0;       // experts that have room
-    std::int64_t n_on_stage = 0;    // experts that are there
+    std::int64_t expert_bytes = 0;   // slots
+    std::int64_t n_slots = 0;        // experts that have room
+    std::int64_t n_on_stage = 0;     // experts that are there
+    std::int64_t staging_bytes = 0;  // for layers that are streamed; 0: none are
+    double upload_share = 0;         // of misses
+    double stream_above = 0;         // tokens per expert
+    enum class Tuned { as_given, at_start, never };
+    Tuned tuned = Tuned::never;  // where the two come from, unless the second is GpuOptions::stream_above
     VramCounters experts;
 };
 

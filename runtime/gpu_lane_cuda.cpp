@@ -7,6 +7,7 @@
 #include "runtime/device_weights.h"
 #include "runtime/gpu_lane.h"
 #include "runtime/hybrid_experts.h"
+#include "runtime/layer_streamer.h"
 #include "runtime/memory_plan.h"
 #include "runtime/vram_tier.h"
 
@@ -111,6 +112,20 @@ DevicePlan plan_device(const GpuModel& model, const GpuOptions& options, const S
     return plan;
 }
 
+// Of what is left for experts, the part that layers are streamed through: what slots for all leave of it, or
+// else a quarter, and never more than two layers. Nothing where no batch will be streamed.
+std::int64_t staging_bytes(const GpuModel& model, const GpuOptions& options, std::int64_t rest,
+                           std::int64_t most_slot_bytes, double stream_above, const SessionPlan& session) {
+    const ExpertLayouts& layouts = model.experts->layouts();
+    if (tokens_per_expert(layouts, session.batch_tokens) <= stream_above) return 0;
+    const auto wanted = [&](std::int64_t most_bytes) {
+        if (options.max_staging_bytes > 0) most_bytes = std::min(most_bytes, options.max_staging_bytes);
+        return LayerStreamer::bytes_wanted(layouts, model.weights, most_bytes);
+    };
+    const std::int64_t beside_all_slots = wanted(rest - most_slot_bytes);
+    return beside_all_slots > 0 ? beside_all_slots : wanted(rest / 4);
+}
+
 class CudaLane final : public GpuLane {
   public:
     CudaLane(const GpuModel& model, const GpuOptions& options, const SessionPlan& session, int n_sessions)
@@ -139,6 +154,8 @@ class CudaLane final : public GpuLane {
         auto experts = std::make_unique<HybridExperts>(
             spec, weights_.weights(), budget_, *ops, experts_.get(),
             HybridExperts::Misses{std::move(cpu_ops), std::move(misses)}, plan.batch_tokens);
+        if (streamer_ != nullptr)
+            experts->stream_through(*streamer_, *model_.experts, stream_above_, plan.batch_tokens);
         return std::make_unique<ForwardEvaluator<gpu::Ops, HybridExperts>>(
             spec, weights_.weights(), plan, std::move(ops), std::move(experts));
     }
@@ -153,6 +170,10 @@ class CudaLane final : public GpuLane {
         usage.expert_bytes = experts_->bytes();
         usage.n_slots = experts_->n_slots();
         usage.n_on_stage = experts_->n_resident();
+        usage.staging_bytes = streamer_ == nullptr ? 0 : streamer_->bytes();
+        usage.upload_share = upload_share_;
+        usage.stream_above = stream_above_;
+        usage.tuned = tuned_;
         usage.experts = experts_->counters();
         return usage;
     }
@@ -167,11 +188,19 @@ class CudaLane final : public GpuLane {
         if (model.experts == nullptr) return;
         const std::int64_t rest =
             budget_.free_bytes() - n_sessions * session_bytes(model.spec, model.weights, session);
-        std::int64_t bytes = std::min(
-            rest, VramTier::most_bytes(model.experts->layouts(), model.weights, options.n_cpu_expert_layers));
+        const GpuTuning tuning = options.tuning.value_or(kUnmeasured);
+        if (options.tuning) tuned_ = options.measures ? GpuUsage::Tuned::at_start : GpuUsage::Tuned::as_given;
+        upload_share_ = tuning.upload_share;
+        stream_above_ = options.stream_above.value_or(tuning.crossover_tokens);
+        const std::int64_t most =
+            VramTier::most_bytes(model.experts->layouts(), model.weights, options.n_cpu_expert_layers);
+        const std::int64_t staging = staging_bytes(model, options, rest, most, stream_above_, session);
+        std::int64_t bytes = std::min(rest - staging, most);
         if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
-        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes,
+        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes, upload_share_,
                                               options.n_cpu_expert_layers);
+        if (staging > 0)
+            streamer_ = std::make_unique<LayerStreamer>(*model.experts, *experts_, budget_, staging);
     }
 
     static DeviceWeights upload(const Weights& weights, gpu::DeviceBudget& budget) {
@@ -183,7 +212,11 @@ class CudaLane final : public GpuLane {
     std::string device_name_;
     gpu::DeviceBudget budget_;
     DeviceWeights weights_;
+    double upload_share_ = 0;
+    double stream_above_ = 0;
+    GpuUsage::Tuned tuned_ = GpuUsage::Tuned::never;
     std::unique_ptr<VramTier> experts_;
+    std::unique_ptr<LayerStreamer> streamer_;  // nullptr: no batch is streamed
 };
 
 }  // namespace

@@ -6,4 +6,6 @@ set(GREENROOM_RUNTIME_GPU_SOURCES
     gpu_lane_cuda.cpp
     gpu_probe_cuda.cpp
     hybrid_experts.cpp
+    layer_streamer.cpp
+    streamed_experts.cpp
     vram_tier.cpp)

@@ -1,7 +1,7 @@
 #include "runtime/hybrid_experts.h"
 
-#include "gpu/kernels/expert_ffn.h"
 #include "quant/base/error.h"
+#include "runtime/streamed_experts.h"
 
 #include <algorithm>
 #include <iterator>
@@ -48,7 +48,8 @@ const MoeFfnSpec& moe_of(const ModelSpec& spec, int layer) {
 
 const float* data_or_null(FloatArray array) noexcept { return array.empty() ? nullptr : array.data(); }
 
-// What the kernels have to know of a layer. weights: where they work, or anywhere for their scratch.
+}  // namespace
+
 gpu::ExpertLayer expert_layer(const ModelSpec& spec, const Weights& weights, int layer) {
     const MoeFfnSpec& moe = moe_of(spec, layer);
     const auto& w = std::get<MoeFfnWeights>(weights.layers[static_cast<std::size_t>(layer)].ffn);
@@ -65,8 +66,6 @@ gpu::ExpertLayer expert_layer(const ModelSpec& spec, const Weights& weights, int
             .up_bias = data_or_null(w.up_bias),
             .down_bias = data_or_null(w.down_bias)};
 }
-
-}  // namespace
 
 std::int64_t HybridExperts::device_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept {
     const CallExtent extent(spec, batch_tokens);
@@ -100,6 +99,31 @@ HybridExperts::HybridExperts(const ModelSpec& spec, const Weights& weights, gpu:
     guessed_.resize(static_cast<std::size_t>(extent.n_calls));
 }
 
+HybridExperts::~HybridExperts() = default;
+
+void HybridExperts::stream_through(LayerStreamer& streamer, RamTier& ram, double above,
+                                   std::int64_t batch_tokens) {
+    const auto floats = [](const gpu::Ops::Buffer& buffer) {
+        return std::span(buffer.data(), static_cast<std::size_t>(buffer.size()));
+    };
+    streamed_ = std::make_unique<StreamedExperts>(
+        spec_, weights_, ops_, ram, *tier_, streamer, above,
+        StreamedExperts::Space{hits_, floats(results_), floats(hidden_)}, batch_tokens);
+}
+
+int HybridExperts::n_guesses(std::int64_t n_tokens) const noexcept {
+    return streamed_ != nullptr && streamed_->takes(n_tokens) ? 0 : misses_.scheduler->n_guesses(n_tokens);
+}
+
+// Before its first MoE layer.
+void HybridExperts::begin_batch(int ordinal, std::int64_t n_tokens) {
+    is_streamed_ = streamed_ != nullptr && streamed_->takes(n_tokens);
+    if (streamed_ != nullptr) streamed_->end_batch();
+    tier_->begin_batch(ops_.stream(), n_tokens,
+                       is_streamed_ ? VramTier::Way::streamed : VramTier::Way::split);
+    if (is_streamed_) streamed_->begin_batch(ordinal, n_tokens);
+}
+
 void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                           std::span<const float> factors) {
     layer_ = layer;
@@ -107,7 +131,8 @@ void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int
     experts_ = experts;
     factors_ = factors;
     const int ordinal = tier_->ordinal(layer);
-    if (ordinal == 0) tier_->begin_batch(ops_.stream(), x.n_rows);
+    if (ordinal == 0) begin_batch(ordinal, x.n_rows);
+    if (is_streamed_) return;
     gpu::split_calls(ops_.stream(), hits_,
                      {told_experts_.data(), told_weights_.data(), told_missed_.data(), told_ready_.data()},
                      experts, factors, tier_->slots(ordinal), ops_.step());
@@ -136,6 +161,7 @@ void HybridExperts::expect(const RouterGuess& guess) {
 }
 
 bool HybridExperts::finish(MatrixView out, const std::atomic<bool>* cancelled) {
+    if (is_streamed_) return streamed_->run(layer_, x_on_device_, experts_, factors_, out, cancelled);
     if (has_hits_) add_hits(out);
     const MatrixView sum{sum_.data(), out.n_rows, out.n_cols, out.n_cols};
     if (has_misses_) std::fill_n(sum.data, sum.n_rows * sum.n_cols, 0.0F);

@@ -8,10 +8,13 @@
 //                 a copy of x, and has the misses that are not in RAM read
 //     finish()    the hits are enqueued; the CPU computes the misses; their sum is enqueued to be added
 //
+// Batches of so many tokens that it is faster to bring all experts to the GPU are left to StreamedExperts.
+//
 // One per session, on the thread that evaluates. Reserves everything in the constructor.
 
 #include "cpu/ops.h"
 #include "gpu/kernels/calls.h"
+#include "gpu/kernels/expert_ffn.h"
 #include "gpu/memory.h"
 #include "gpu/ops.h"
 #include "quant/base/matrix_view.h"
@@ -29,6 +32,12 @@
 
 namespace greenroom::runtime {
 
+class LayerStreamer;
+class StreamedExperts;
+
+// What the kernels have to know of a layer. weights: where they work, or anywhere for their scratch.
+gpu::ExpertLayer expert_layer(const ModelSpec& spec, const Weights& weights, int layer);
+
 class HybridExperts {
   public:
     // Those computed by the CPU.
@@ -41,10 +50,14 @@ class HybridExperts {
     // it.
     HybridExperts(const ModelSpec& spec, const Weights& weights, gpu::DeviceBudget& budget, gpu::Ops& ops,
                   VramTier* tier, Misses misses, std::int64_t batch_tokens);
+    ~HybridExperts();
+
+    // From here on batches with more than `above` tokens per expert are streamed. Both must outlive it.
+    void stream_through(LayerStreamer& streamer, RamTier& ram, double above, std::int64_t batch_tokens);
 
     void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                std::span<const float> factors);
-    int n_guesses(std::int64_t n_tokens) const noexcept { return misses_.scheduler->n_guesses(n_tokens); }
+    int n_guesses(std::int64_t n_tokens) const noexcept;
     void expect(const RouterGuess& guess);
     bool finish(MatrixView out, const std::atomic<bool>* cancelled);
 
@@ -54,6 +67,7 @@ class HybridExperts {
                                       std::int64_t batch_tokens);
 
   private:
+    void begin_batch(int ordinal, std::int64_t n_tokens);
     void add_hits(MatrixView out);
 
     const ModelSpec& spec_;
@@ -71,6 +85,8 @@ class HybridExperts {
     gpu::HostArray<float> x_;    // for the CPU
     gpu::HostArray<float> sum_;  // of the misses
     std::vector<std::int32_t> guessed_;
+    std::unique_ptr<StreamedExperts> streamed_;  // nullptr: no batch is
+    bool is_streamed_ = false;                   // the batch in hand
 
     // Of the layer in hand.
     int layer_ = 0;

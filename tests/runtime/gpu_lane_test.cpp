@@ -31,6 +31,7 @@ std::unique_ptr<Engine> load(const Family& family, std::int64_t max_expert_bytes
     runtime::LoadOptions options;
     options.gpu.use = runtime::GpuOptions::Use::on;
     options.gpu.max_expert_bytes = max_expert_bytes;
+    options.gpu.stream_above = runtime::GpuOptions::kNeverStream;
     return Engine::load((oracle_of(family).folder / family.file).string(), {2, {}, options});
 }
 
