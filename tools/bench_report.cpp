@@ -84,6 +84,11 @@ ordered_json gpu_json(const BenchResult& result) {
             {"vram_misses", with_gpu(counters.n_misses)},
             {"vram_uploads", with_gpu(counters.n_uploads)},
             {"vram_hit_rate", with_gpu(counters.hit_rate())},
+            {"stream_above", usage && known.stream_above < runtime::GpuOptions::kNeverStream
+                                 ? ordered_json(known.stream_above)
+                                 : ordered_json()},
+            {"batches_streamed", with_gpu(counters.n_batches_streamed)},
+            {"bytes_streamed", with_gpu(counters.n_bytes_streamed)},
             {"pcie_bytes", with_gpu(counters.n_bytes_over_link())},
             {"cpu_share", with_gpu(counters.cpu_share())}};
 }

@@ -95,9 +95,11 @@ class ChatCommand : public Command {
             open_standard_input(no_history_ ? "" : state_file_path("chat_history"));
 
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::open(model_path_, StartThreads::choose(model_path_, threads_).threads);
-        engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
+        const StartProfile profile = StartProfile::find(model_path_);
+        if (app_.count("--batch-size") == 0)
+            options_.session.batch_tokens = profile.batch_tokens(options_.session.batch_tokens);
+        const auto engine = runtime::Engine::open(model_path_, profile.threads(threads_));
+        engine->load_weights(load_options(*engine, profile, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
         bar.clear();

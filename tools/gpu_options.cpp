@@ -27,6 +27,16 @@ std::optional<std::int64_t> parse_gpu_layers(const std::string& text) {
     return n_layers;
 }
 
+// Tokens per expert.
+double parse_stream_above(std::string text) {
+    if (text == "off") return runtime::GpuOptions::kNeverStream;
+    const std::string mistake = number(0, runtime::GpuOptions::kNeverStream)(text);
+    if (!mistake.empty()) bad_usage("--stream-above", mistake + ", or off");
+    double tokens = 0;
+    std::from_chars(text.data(), text.data() + text.size(), tokens);
+    return tokens;
+}
+
 std::int64_t free_vram_bytes() {
     const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
     return devices.empty() ? 0 : static_cast<std::int64_t>(devices.front().free_bytes);
@@ -67,6 +77,14 @@ void add_gpu_options(CLI::App& app, GpuFlags& flags) {
         })
         ->type_name("NAME")
         ->group(kGroup);
+    app.add_option_function<std::string>(
+           "--stream-above",
+           [&flags](const std::string& text) { flags.stream_above = parse_stream_above(text); },
+           "Batches that call an expert more than N times on average bring all experts to the GPU, layer by "
+           "layer, those that -ncmoe leaves to the CPU too; off: none do")
+        ->type_name("N")
+        ->default_str("as `greenroom tune` or the start has measured")
+        ->group(kGroup);
 }
 
 void add_cpu_moe_flag(CLI::App& app, GpuFlags& flags) {
@@ -99,6 +117,7 @@ runtime::GpuOptions gpu_options(const GpuFlags& flags, int n_layers) {
         options.vram_bytes = flags.vram.of(flags.vram.percent > 0 ? free_vram_bytes() : 0);
     const std::int64_t n_cpu_experts = flags.is_cpu_moe ? kAllLayers : flags.n_cpu_experts.value_or(0);
     options.n_cpu_expert_layers = static_cast<int>(std::min(n_cpu_experts, kAllLayers));
+    options.stream_above = flags.stream_above;
     return options;
 }
 

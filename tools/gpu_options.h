@@ -19,9 +19,10 @@ struct GpuFlags {
     std::optional<std::int64_t> n_cpu_experts;  // layers, from the first on, whose experts get no VRAM
     bool is_cpu_moe = false;                    // all of them
     std::string device;                         // "", "none" or "CUDA0"
+    std::optional<double> stream_above;         // tokens per expert; not given: as tuned or measured
 };
 
-// --vram SIZE, -ngl N, -ncmoe N, -dev NAME
+// --vram SIZE, -ngl N, -ncmoe N, -dev NAME, --stream-above N
 void add_gpu_options(CLI::App& app, GpuFlags& flags);
 
 // -cmoe, which takes no value

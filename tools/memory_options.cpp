@@ -57,13 +57,16 @@ void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, Mem
     add_activations_option(app, session.activations);
 }
 
-runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
-                                  const runtime::SessionOptions& session, ProgressFn progress) {
+runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,
+                                  const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress) {
     runtime::LoadOptions options;
     options.progress = std::move(progress);
     options.ram_bytes = flags.ram.is_given() ? flags.ram.of(runtime::available_memory_bytes()) : 0;
     options.experts = flags.experts;
     options.gpu = gpu_options(flags.gpu, engine.spec().n_layers());
+    options.gpu.tuning = profile.gpu();
+    options.gpu.measures = !options.gpu.tuning;
     options.session = session;
     return options;
 }

@@ -6,6 +6,7 @@
 #include "runtime/engine.h"
 #include "tools/gpu_options.h"
 #include "tools/memory_size.h"
+#include "tools/profile_file.h"
 
 #include <CLI/CLI.hpp>
 
@@ -26,8 +27,10 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags);
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
                             runtime::ThreadOptions& threads);
 
-// For one session of this kind, of the model that the engine has opened. Bad usage: see gpu_options().
-runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
-                                  const runtime::SessionOptions& session, ProgressFn progress);
+// For one session of this kind, of the model that the engine has opened and the profile is for. Without a
+// profile that knows the GPU it is measured while the model is loaded. Bad usage: see gpu_options().
+runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,
+                                  const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress);
 
 }  // namespace greenroom::tools

@@ -2,13 +2,19 @@
 // in the place of a real one, so that everything but the device is what users have. Answers are those of the
 // CPU.
 
+#include "quant/gguf.h"
+#include "runtime/gpu_lane.h"
+#include "runtime/profile.h"
 #include "tests/support/paths.h"
 #include "tests/tools/subprocess.h"
+#include "tools/profile_file.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -100,8 +106,11 @@ TEST(GpuFlags, TheGpuIsTakenByItselfAndSaid) {
     }
 }
 
+// The emulated link is as fast as it happens to be.
+const Flags kSplit = {"--stream-above", "off"};
+
 TEST(GpuFlags, StatsSayWhatTheGpuHadOfIt) {
-    const json all = stats({});
+    const json all = stats(kSplit);
     const json& gpu = all.at("gpu");
     EXPECT_EQ(gpu.at("device"), "Emulated device");
     EXPECT_GT(gpu.at("vram_budget"), gpu.at("vram_used"));
@@ -121,22 +130,95 @@ TEST(GpuFlags, StatsSayWhatTheGpuHadOfIt) {
     const Finished told = run({"--stats"});
     for (const char* figure : {"vram ", "on Emulated device", "on stage ", "% hits of", "uploads", "PCIe "})
         EXPECT_NE(told.err.find(figure), std::string::npos) << figure << " in " << told.err;
+    for (const char* figure : {"upload_share", "stream_above", "tuned", "staging", "batches_streamed"})
+        EXPECT_TRUE(gpu.contains(figure)) << figure;
     EXPECT_FALSE(stats({"-ngl", "0"}).contains("gpu"));
 }
 
 TEST(GpuFlags, ExpertsStayWithTheCpuWhereTheyAreToldTo) {
     for (const Flags& flags : {Flags{"-cmoe"}, Flags{"--cpu-moe"}, Flags{"-ncmoe", "99"}}) {
-        const json gpu = stats(flags).at("gpu");
+        const json gpu = stats(flags + kSplit).at("gpu");
         EXPECT_EQ(gpu.at("n_slots"), 0);
         EXPECT_EQ(gpu.at("uploads"), 0);
         EXPECT_EQ(gpu.at("cpu_share"), 1.0);
     }
-    const json every = stats({}).at("gpu");
-    const json some = stats({"-ncmoe", "2"}).at("gpu");
+    const json every = stats(kSplit).at("gpu");
+    const json some = stats(Flags{"-ncmoe", "2"} + kSplit).at("gpu");
     EXPECT_LT(some.at("n_slots"), every.at("n_slots"));
     EXPECT_GT(some.at("n_slots"), 0);
     EXPECT_GT(some.at("hits"), 0);
     EXPECT_GT(some.at("cpu_share"), every.at("cpu_share"));
+}
+
+TEST(GpuFlags, PromptsAreStreamedAboveWhatIsAskedFor) {
+    for (const Flags& slots : {Flags{}, Flags{"-cmoe"}}) {
+        const json gpu = stats(slots + Flags{"--stream-above", "0"}).at("gpu");
+        EXPECT_EQ(gpu.at("stream_above"), 0);
+        EXPECT_EQ(gpu.at("batches_streamed"), 1);
+        EXPECT_GT(gpu.at("bytes_streamed"), 0);
+        EXPECT_GT(gpu.at("staging"), 0);
+        EXPECT_GT(gpu.at("gpu_calls"), 0);
+        const json split = stats(slots + kSplit).at("gpu");
+        EXPECT_TRUE(split.at("stream_above").is_null());
+        EXPECT_EQ(split.at("batches_streamed"), 0);
+        EXPECT_EQ(split.at("bytes_streamed"), 0);
+        EXPECT_EQ(split.at("staging"), 0);
+        EXPECT_GT(split.at("cpu_share"), gpu.at("cpu_share"));
+    }
+    const std::string told = run({"--stats", "--stream-above", "0"}).err;
+    EXPECT_NE(told.find("streamed  1 batches, "), std::string::npos) << told;
+    EXPECT_NE(told.find("above 0.0 tokens per expert, through "), std::string::npos) << told;
+    EXPECT_NE(run(Flags{"--stats"} + kSplit).err.find("of experts; off"), std::string::npos);
+
+    const Finished wrong = run({"--stream-above", "-1"});
+    EXPECT_EQ(wrong.exit_code, 2);
+    EXPECT_NE(wrong.err.find("--stream-above: found '-1'"), std::string::npos) << wrong.err;
+    EXPECT_NE(wrong.err.find(", or off"), std::string::npos) << wrong.err;
+}
+
+TEST(GpuFlags, BenchComparesStreamingWithTheSplit) {
+    const Finished finished = with_vram("", {"bench", "-m", mini_model(), "-t", "1", "-p", "16", "-n", "0",
+                                             "-r", "1", "-b", "8", "--stream-above", "0,off", "-o", "json"});
+    ASSERT_EQ(finished.exit_code, 0) << finished.err;
+    const json results = json::parse(finished.out);
+    ASSERT_EQ(results.size(), 2U);
+    EXPECT_EQ(results[0].at("stream_above"), 0);
+    EXPECT_EQ(results[0].at("batches_streamed"), 2);
+    EXPECT_GT(results[0].at("bytes_streamed"), 0);
+    EXPECT_EQ(results[0].at("cpu_share"), 0);
+    EXPECT_TRUE(results[1].at("stream_above").is_null());
+    EXPECT_EQ(results[1].at("batches_streamed"), 0);
+}
+
+// What a profile says, or what the start has measured itself.
+TEST(GpuFlags, TheSplitGoesByTheProfileOrIsMeasuredAtTheStart) {
+    if (!runtime::GpuLane::is_built() && std::filesystem::exists("/proc/driver/nvidia/gpus"))
+        GTEST_SKIP() << "a build without CUDA does not know the GPU of which the program's profile is";
+    const TempDir folder;
+    ::setenv("XDG_DATA_HOME", folder.path().c_str(), 1);
+    const json measured = stats({}).at("gpu");
+    EXPECT_EQ(measured.at("tuned"), "start");
+    EXPECT_GT(measured.at("upload_share"), 0);
+    EXPECT_LE(measured.at("upload_share"), 1);
+    EXPECT_GE(measured.at("stream_above").is_null() ? 1.0 : measured.at("stream_above").get<double>(), 1);
+    EXPECT_NE(run({"--stats"}).err.find("of misses (as measured at the start)"), std::string::npos);
+
+    runtime::Profile profile;
+    profile.key = runtime::profile_key(quant::Gguf::open(mini_model("deepseek2")));
+    profile.measured.gpu = runtime::GpuMeasurements{.pinned_upload = 1};
+    profile.tuning = {
+        .n_threads = 1, .batch_tokens = 8, .gpu = {.upload_share = 0.125, .crossover_tokens = 7.5}};
+    const std::string path = tools::profile_path(profile.key);
+    tools::save_profile(path, profile);
+    const json from_profile = stats({}).at("gpu");
+    EXPECT_EQ(from_profile.at("tuned"), "profile");
+    EXPECT_EQ(from_profile.at("upload_share"), 0.125);
+    EXPECT_EQ(from_profile.at("stream_above"), 7.5);
+    EXPECT_EQ(stats({"--stream-above", "3"}).at("gpu").at("stream_above"), 3);
+    const std::string told = run({"--stats"}).err;
+    EXPECT_NE(told.find("from the profile " + path), std::string::npos) << told;
+    EXPECT_NE(told.find("uploads for 12 % of misses (as the profile says)"), std::string::npos) << told;
+    ::unsetenv("XDG_DATA_HOME");
 }
 
 TEST(GpuFlags, ALittleVramHoldsSomeExpertsAndTooLittleIsRefusedWithTheParts) {
@@ -147,7 +229,7 @@ TEST(GpuFlags, ALittleVramHoldsSomeExpertsAndTooLittleIsRefusedWithTheParts) {
         EXPECT_NE(refused.err.find(part), std::string::npos) << part << " in " << refused.err;
 
     const auto least_kib = static_cast<int>(needed_mib(refused.err) * 1024);
-    const json gpu = stats({"--vram", std::to_string(least_kib + 200) + "K"}).at("gpu");
+    const json gpu = stats(Flags{"--vram", std::to_string(least_kib + 200) + "K"} + kSplit).at("gpu");
     EXPECT_EQ(gpu.at("vram_budget"), (least_kib + 200) * 1024);
     EXPECT_LE(gpu.at("vram_used"), gpu.at("vram_budget"));
     EXPECT_GT(gpu.at("n_slots"), 0);
@@ -188,7 +270,7 @@ TEST(GpuFlags, AGpuThatIsAskedForAndMissingIsAnErrorThatSaysWhy) {
 
 TEST(GpuFlags, BenchHasTheFiguresOfTheGpu) {
     const Flags args = {"bench", "-m", mini_model(), "-t", "1", "-p", "8", "-n", "8", "-r", "2"};
-    const Finished finished = with_vram("", args + Flags{"-o", "json", "-ncmoe", "0,99"});
+    const Finished finished = with_vram("", args + Flags{"-o", "json", "-ncmoe", "0,99"} + kSplit);
     ASSERT_EQ(finished.exit_code, 0) << finished.err;
     const json results = json::parse(finished.out);
     ASSERT_EQ(results.size(), 4U);
