@@ -10,8 +10,8 @@
 //         while (streamer.next(…) == Next::chunk) enqueue what computes with the experts of streamer.slots()
 //
 // An area that has no room for all of them takes them in chunks: a layer's first one holds also what has
-// slots. The first copies begin with the batch. The host waits for nothing but reads from the disk, and its
-// part of the work goes on without it.
+// slots. The first copies begin with the batch. The host waits for nothing but reads from the disk; where RAM
+// could not be pinned, for copies too.
 //
 // Where RAM does not hold all experts, those that are there are copied first, and the others as they arrive;
 // what comes after them is read ahead into slots to spare. RAM holds an expert only until it is copied.

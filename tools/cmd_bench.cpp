@@ -118,11 +118,8 @@ class BenchCommand : public Command {
     int run() override {
         const std::vector<SpeedTest> tests = requested_tests();
         const Loads loads = loads_.combinations();
-        Sessions sessions = sessions_.combinations();
+        const Sessions sessions = sessions_.combinations();
         profile_ = StartProfile::find(model_path_);
-        for (auto& session : sessions)
-            if (!is_given(session.given, "--batch-size"))
-                session.settings.batch_tokens = profile_.batch_tokens(session.settings.batch_tokens);
 
         BenchReport report(format_);
         std::size_t n_done = 0;
@@ -242,11 +239,16 @@ class BenchCommand : public Command {
     }
 
     // All tests with one engine. False when interrupted; n_done counts the tests that were reported.
-    bool measure_all(const FlagLists<LoadSettings>::Combination& load, const Sessions& sessions,
+    bool measure_all(const FlagLists<LoadSettings>::Combination& load, Sessions sessions,
                      const std::vector<SpeedTest>& tests, BenchReport& report, std::size_t& n_done) {
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, profile_.threads(load.settings.threads));
         check_context(*engine, tests);
+        for (auto& [settings, given] : sessions)
+            if (!is_given(given, "--batch-size"))
+                settings.batch_tokens =
+                    choose_batch(*engine, profile_, load.settings.memory,
+                                 largest_session(*engine, Sessions{{settings, given}}, tests));
         engine->load_weights(load_options(*engine, profile_, load.settings.memory,
                                           largest_session(*engine, sessions, tests), bar.reporter()));
         const runtime::ModelInventory model = runtime::take_inventory(engine->file());

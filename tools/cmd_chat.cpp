@@ -96,9 +96,9 @@ class ChatCommand : public Command {
 
         ProgressBar bar;
         const StartProfile profile = StartProfile::find(model_path_);
-        if (app_.count("--batch-size") == 0)
-            options_.session.batch_tokens = profile.batch_tokens(options_.session.batch_tokens);
         const auto engine = runtime::Engine::open(model_path_, profile.threads(threads_));
+        if (app_.count("--batch-size") == 0)
+            options_.session.batch_tokens = choose_batch(*engine, profile, memory_, options_.session);
         engine->load_weights(load_options(*engine, profile, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);

@@ -108,9 +108,6 @@ class RunCommand : public Command {
 
         ProgressBar bar;
         const StartProfile profile = StartProfile::find(model_path_);
-        const bool batch_is_given = app_.count("--batch-size") > 0;
-        if (!batch_is_given)
-            session_options_.batch_tokens = profile.batch_tokens(session_options_.batch_tokens);
         const auto engine = runtime::Engine::open(model_path_, profile.threads(threads_));
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
         if (options_.ignore_end_of_generation)
@@ -119,6 +116,8 @@ class RunCommand : public Command {
         runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
         session_options_.context_tokens =
             choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
+        if (app_.count("--batch-size") == 0)
+            session_options_.batch_tokens = choose_batch(*engine, profile, memory_, session_options_);
         const Stopwatch since_load;
         engine->load_weights(load_options(*engine, profile, memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
@@ -145,8 +144,9 @@ class RunCommand : public Command {
         if (last != '\n' && output_is_terminal()) write_output("\n");
         if (!quiet_) print_figures(*engine, session, result, load_s, sampler.seed());
         if (stats_)
-            write_error(fmt::format("profile   {}\n", profile.describe(threads_, batch_is_given)) +
-                        expert_report_text(*engine));
+            write_error(
+                fmt::format("profile   {}\n", profile.describe(threads_, session_options_.batch_tokens)) +
+                expert_report_text(*engine));
         if (!stats_path_.empty()) write_stats(*engine, result, load_s);
         return kExitOk;
     }

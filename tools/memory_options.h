@@ -27,6 +27,11 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags);
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
                             runtime::ThreadOptions& threads);
 
+// Tokens of a batch for a session of this kind, where -b is not given: as many as the profile says, if the
+// GPU has room for them. Where --ram limits memory, no more than the session has: the rest is for experts.
+std::int64_t choose_batch(const runtime::Engine& engine, const StartProfile& profile,
+                          const MemoryFlags& flags, runtime::SessionOptions session);
+
 // For one session of this kind, of the model that the engine has opened and the profile is for. Without a
 // profile that knows the GPU it is measured while the model is loaded. Bad usage: see gpu_options().
 runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,

@@ -91,24 +91,21 @@ runtime::ThreadOptions StartProfile::threads(const runtime::ThreadOptions& given
     return threads;
 }
 
-std::int64_t StartProfile::batch_tokens(std::int64_t otherwise) const {
-    return profile ? profile->tuning.batch_tokens : otherwise;
-}
-
 std::optional<runtime::GpuTuning> StartProfile::gpu() const {
     if (!profile || !profile->measured.gpu || profile->tuning.gpu == runtime::GpuTuning{})
         return std::nullopt;
     return profile->tuning.gpu;
 }
 
-std::string StartProfile::describe(const runtime::ThreadOptions& given, bool batch_is_given) const {
+std::string StartProfile::describe(const runtime::ThreadOptions& given, std::int64_t batch_tokens) const {
     std::string text =
         given.n_threads > 0 ? fmt::format("{} threads, as -t says", given.n_threads)
         : profile           ? fmt::format("{} threads", profile->tuning.n_threads)
                   : "none for this model and machine (`greenroom tune` makes one): a thread per core";
     if (!profile) return text;
     text += fmt::format("{} from the profile {}", given.n_threads > 0 ? "; other sizes" : ",", path);
-    if (!batch_is_given) text += fmt::format("; batches of {} tokens", profile->tuning.batch_tokens);
+    if (batch_tokens == profile->tuning.batch_tokens)
+        text += fmt::format("; batches of {} tokens", batch_tokens);
     return text;
 }
 

@@ -36,14 +36,11 @@ struct StartProfile {
     // -t, where it is given (not 0), else the profile's number, else one per core.
     runtime::ThreadOptions threads(const runtime::ThreadOptions& given) const;
 
-    // Tokens of a batch where -b is not given.
-    std::int64_t batch_tokens(std::int64_t otherwise) const;
-
     // What it says of the GPU; nothing where none was measured.
     std::optional<runtime::GpuTuning> gpu() const;
 
-    // A line for --stats: what comes from where. batch_is_given: by -b.
-    std::string describe(const runtime::ThreadOptions& given, bool batch_is_given) const;
+    // A line for --stats: what comes from where. given: by flags. batch_tokens: in use.
+    std::string describe(const runtime::ThreadOptions& given, std::int64_t batch_tokens) const;
 };
 
 }  // namespace greenroom::tools

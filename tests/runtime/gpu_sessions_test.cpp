@@ -127,6 +127,22 @@ TEST_F(GpuSessions, ExpertsComeFromTheDiskThroughLittleRamIntoVram) {
     EXPECT_GT(engine->experts()->cache().total().n_misses, 0);
 }
 
+TEST_F(GpuSessions, UploadsOfAStepAreTheShareOfMissesThatIsAskedFor) {
+    const auto n_uploads = [&](double share) {
+        LoadOptions options = on_gpu();
+        options.gpu.tuning = GpuTuning{.upload_share = share, .crossover_tokens = kNoCrossover};
+        const auto engine = load(family_, options);
+        Session session(*engine, test::exact_session(40, 8));
+        for (const text::TokenId token : numbers(10, 6)) session.evaluate({&token, 1});
+        EXPECT_EQ(engine->gpu()->usage().upload_share, share);
+        return engine->gpu()->usage().experts.n_uploads;
+    };
+    const std::int64_t n_few = n_uploads(0);
+    EXPECT_GT(n_few, 0);
+    EXPECT_LE(n_few, 5);  // one at a time, from the second token on
+    EXPECT_GT(n_uploads(1), n_few);
+}
+
 TEST_F(GpuSessions, TheLeastRamServesTheMisses) {
     LoadOptions options = on_gpu();
     options.max_expert_bytes = 1;

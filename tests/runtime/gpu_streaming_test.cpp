@@ -217,12 +217,15 @@ TEST_F(GpuStreams, WhatAPromptHasCalledComesToItsSlots) {
 }
 
 TEST_F(GpuStreams, SlowCopiesAndSlowKernelsChangeNothing) {
-    const auto engine = load(kQwen, options_for(kQwen, Coming::in_chunks));
-    emulation::set_copy_delay_us(200);
-    expect_reference(*engine);
-    emulation::set_copy_delay_us(0);
-    emulation::set_kernel_delay_us(100);
-    expect_reference(*engine);
+    for (const Coming coming : {Coming::in_chunks, Coming::through_little_ram}) {
+        const auto engine = load(kQwen, options_for(kQwen, coming));
+        emulation::set_copy_delay_us(200);
+        expect_reference(*engine);
+        emulation::set_copy_delay_us(0);
+        emulation::set_kernel_delay_us(500);
+        expect_reference(*engine);
+        emulation::set_kernel_delay_us(0);
+    }
 }
 
 TEST_F(GpuStreams, MemoryThatCannotBePinnedIsCopiedAllTheSame) {
