@@ -31,6 +31,7 @@ std::int64_t all_tables_bytes(const ExpertLayouts& layouts) noexcept { return 3 
 
 std::vector<VramSlotLayout> layouts_of(const RamTier& ram, const VramTier& tier) {
     std::vector<VramSlotLayout> all;
+    all.reserve(static_cast<std::size_t>(ram.layouts().n_layers()));
     for (int ordinal = 0; ordinal < ram.layouts().n_layers(); ++ordinal)
         all.push_back(tier.slot_layout(ordinal));
     return all;
@@ -149,12 +150,13 @@ void LayerStreamer::begin_layer(int ordinal) {
     n_taken_ = 0;
     n_chunks_ = 0;
     left_.clear();
-    for (std::int32_t e = 0; e < ram_.layouts().n_experts(); ++e)
-        if (tier_.slot({ordinal, e}) == nullptr && ram_.layouts().has({ordinal, e})) left_.push_back(e);
-    if (!is_reading_) return;
-    std::ranges::stable_partition(left_, [&](std::int32_t e) {
-        return ram_.cache().is_resident({ordinal, e});
-    });
+    for (const bool is_in_ram : {true, false})
+        for (std::int32_t e = 0; e < ram_.layouts().n_experts(); ++e) {
+            const cache::ExpertId id{ordinal, e};
+            if (ram_.layouts().has(id) && tier_.slot(id) == nullptr &&
+                ram_.cache().is_resident(id) == is_in_ram)
+                left_.push_back(e);
+        }
 }
 
 // As many as there are areas, but none after one whose experts have not all come from the disk.

@@ -18,8 +18,8 @@ MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_chec
                                    ExpertScheduler::working_bytes(spec, batch_tokens) +
                                    activation_blocks_needed(spec, batch_tokens, activations) *
                                        static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
-    // Experts and factors of each call, chosen, guessed and told, these for a layer that is split and two that
-    // are streamed; the tokens' inputs and sums.
+    // Experts and factors of each call, chosen, guessed and told, these for a layer that is split and two
+    // that are streamed; the tokens' inputs and sums.
     const std::int64_t shared_floats = 13 * batch_tokens * extent_of(spec).max_top_k +
                                        2 * batch_tokens * spec.d_model + read_back_floats(spec, batch_tokens);
     MemoryPlan plan;
