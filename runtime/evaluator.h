@@ -1,11 +1,11 @@
 #pragma once
 
 // Evaluator: what carries out a session's forward passes, on whichever device. The one place where that is
-// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator is the only kind, for
-// any Ops and Experts; it owns all that a session needs to evaluate.
+// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator is the kind for any Ops
+// and Experts; it owns all that a session needs to evaluate. The GPU's GraphedEvaluator has one.
 //
 // One per session, used by one thread at a time, batch by batch under the engine's evaluation_mutex().
-// Nothing is allocated after construction.
+// Nothing is allocated after construction, except by CUDA for a captured graph.
 
 #include "quant/base/matrix_view.h"
 #include "runtime/forward.h"
@@ -75,6 +75,11 @@ class ForwardEvaluator final : public Evaluator {
     bool keeps_checkpoints() const noexcept override { return memory_.keeps_checkpoints(); }
     void save_checkpoint() override { memory_.save_checkpoint(); }
     std::int64_t rewind(std::int64_t n_keep) override { return memory_.rewind(n_keep); }
+
+    // For an evaluator that has batches of some kind go another way, through the same memory.
+    T& ops() noexcept { return *ops_; }
+    E& experts() noexcept { return *experts_; }
+    SequenceMemory<T>& memory() noexcept { return memory_; }
 
   private:
     std::int64_t n_vocab_;

@@ -100,16 +100,33 @@ class Forward {
     // committed. Operations that fail only later end the next call that waits.
     bool run(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) {
-        GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
-        n_tokens_ = static_cast<std::int64_t>(tokens.size());
+        begin(tokens, memory);
+        const auto n_tokens = static_cast<std::int64_t>(tokens.size());
+        if (!pass(n_tokens, memory.n_tokens(), memory, observer, cancelled)) return false;
+        memory.commit(n_tokens);
+        return true;
+    }
+
+    // run() in two parts, for whoever captures the second and replays it. What changes from batch to batch is
+    // written by begin() to where pass() has its operations look for it.
+    void begin(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory) {
+        const auto n_tokens = static_cast<std::int64_t>(tokens.size());
+        GR_CHECK(n_tokens <= batch_tokens_);
         const std::int64_t first_position = memory.n_tokens();
-        ops_.begin_batch(first_position, n_tokens_);
-        memory.begin(n_tokens_);
-        for (std::int64_t t = 0; t < n_tokens_; ++t) {
+        ops_.begin_batch(first_position, n_tokens);
+        memory.begin(n_tokens);
+        for (std::int64_t t = 0; t < n_tokens; ++t) {
             tokens_.data()[t] = tokens[static_cast<std::size_t>(t)];
             positions_.data()[t] = static_cast<std::int32_t>(first_position + t);
             temperatures_.data()[t] = spec_.temperature.at(first_position + t);
         }
+    }
+
+    // Through all layers, without the commit. A capture may give a later first_position than that of any
+    // batch that it is replayed for: launches are sized by it, and the Ops look up where the batch really is.
+    bool pass(std::int64_t n_tokens, std::int64_t first_position, const SequenceMemory<T>& memory,
+              ForwardObserver* observer, const std::atomic<bool>* cancelled) {
+        n_tokens_ = n_tokens;
         const std::span<const float> frequencies{frequencies_.data(), spec_.rope.frequencies.size()};
         ops_.rope_angles(view(angles_, spec_.rope.n_dims), first(positions_, n_tokens_), frequencies,
                          spec_.rope.magnitude);
@@ -123,7 +140,6 @@ class Forward {
             if (!run_layer(i, hidden, first_position, memory.layer(i), observer, cancelled)) return false;
             show(observer, i, first_position, hidden);
         }
-        memory.commit(n_tokens_);
         return true;
     }
 

@@ -4,8 +4,10 @@
 #include "gpu/ops.h"
 #include "gpu/stream.h"
 #include "quant/base/error.h"
+#include "runtime/decode_graph.h"
 #include "runtime/device_weights.h"
 #include "runtime/gpu_lane.h"
+#include "runtime/graphed_evaluator.h"
 #include "runtime/hybrid_experts.h"
 #include "runtime/memory_plan.h"
 #include "runtime/vram_tier.h"
@@ -59,11 +61,12 @@ std::int64_t scratch_bytes(const ModelSpec& spec, const Weights& weights, const 
 std::int64_t session_bytes(const ModelSpec& spec, const Weights& weights, const SessionPlan& plan) {
     // Each buffer is rounded up to whole 256 bytes.
     constexpr std::int64_t kBufferRound = 256;
-    const std::int64_t n_buffers = 40 + 3 * spec.n_layers() + plan.n_checkpoints;
+    const std::int64_t n_buffers = 60 + 3 * spec.n_layers() + plan.n_checkpoints;
     const std::int64_t floats = working_floats(spec, plan.batch_tokens) + kLogitsRows * spec.n_vocab;
     return floats * static_cast<std::int64_t>(sizeof(float)) + plan.memory.kv_cache_bytes +
            plan.memory.checkpoint_bytes + scratch_bytes(spec, weights, plan) +
-           HybridExperts::device_bytes(spec, plan.batch_tokens) + n_buffers * kBufferRound;
+           HybridExperts::device_bytes(spec, plan.batch_tokens) + DecodeGraph::device_bytes(spec) +
+           n_buffers * kBufferRound;
 }
 
 // Of the table of expert slots, at most, and what rounding adds to it and to the slots.
@@ -139,8 +142,8 @@ class CudaLane final : public GpuLane {
         auto experts = std::make_unique<HybridExperts>(
             spec, weights_.weights(), budget_, *ops, experts_.get(),
             HybridExperts::Misses{std::move(cpu_ops), std::move(misses)}, plan.batch_tokens);
-        return std::make_unique<ForwardEvaluator<gpu::Ops, HybridExperts>>(
-            spec, weights_.weights(), plan, std::move(ops), std::move(experts));
+        return std::make_unique<GraphedEvaluator>(spec, weights_.weights(), plan, experts_.get(),
+                                                  std::move(ops), std::move(experts));
     }
 
     GpuUsage usage() const override {

@@ -102,27 +102,43 @@ HybridExperts::HybridExperts(const ModelSpec& spec, const Weights& weights, gpu:
 
 void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                           std::span<const float> factors) {
+    if (tier_->ordinal(layer) == 0) tier_->begin_batch(ops_.stream(), x.n_rows);
+    split(layer, x, experts, factors,
+          {.experts = told_experts_.data(),
+           .weights = told_weights_.data(),
+           .missed = told_missed_.data(),
+           .ready = told_ready_.data()});
+    gpu::copy_to_host(ops_.stream(), x_.data(), x.data, x.n_rows * x.n_cols * kWord);
+    ops_.wait();
+
+    const std::span<const std::int32_t> missed{told_missed_.data(), experts.size()};
+    const auto n_calls = std::ssize(missed);
+    const auto n_missed =
+        begin_misses(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, experts, factors, missed);
+    // Of each call the expert, its weight and whether it missed; x; the sum of the misses.
+    const std::int64_t n_words = 3 * n_calls + (has_misses_ ? 2 : 1) * x.n_rows * x.n_cols;
+    tier_->count_calls(n_calls - n_missed, n_missed, n_words * kWord);
+}
+
+void HybridExperts::split(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+                          std::span<const float> factors, const gpu::HostCalls& told) {
     layer_ = layer;
     x_on_device_ = x;
     experts_ = experts;
     factors_ = factors;
-    const int ordinal = tier_->ordinal(layer);
-    if (ordinal == 0) tier_->begin_batch(ops_.stream(), x.n_rows);
-    gpu::split_calls(ops_.stream(), hits_,
-                     {told_experts_.data(), told_weights_.data(), told_missed_.data(), told_ready_.data()},
-                     experts, factors, tier_->slots(ordinal), ops_.step());
-    gpu::copy_to_host(ops_.stream(), x_.data(), x.data, x.n_rows * x.n_cols * kWord);
-    ops_.wait();
+    gpu::split_calls(ops_.stream(), hits_, told, experts, factors, tier_->slots(tier_->ordinal(layer)),
+                     ops_.step(), x);
+}
 
-    tier_->on_calls(ordinal, experts, factors, moe_of(spec_, layer).router.top_k);
-    const std::span<const std::int32_t> missed{told_missed_.data(), experts.size()};
+std::int64_t HybridExperts::begin_misses(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+                                         std::span<const float> factors,
+                                         std::span<const std::int32_t> missed) {
+    tier_->on_calls(tier_->ordinal(layer), experts, factors, moe_of(spec_, layer).router.top_k);
+    misses_.scheduler->begin(layer, x, missed, factors);
     const auto n_hits = std::ranges::count(missed, ExpertScheduler::kNotHere);
     has_hits_ = n_hits > 0;
     has_misses_ = n_hits < std::ssize(missed);
-    // Of each call the expert, its weight and whether it missed; x; the sum of the misses.
-    const std::int64_t n_words = 3 * std::ssize(missed) + (has_misses_ ? 2 : 1) * x.n_rows * x.n_cols;
-    tier_->count_calls(n_hits, std::ssize(missed) - n_hits, n_words * kWord);
-    misses_.scheduler->begin(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, missed, factors);
+    return std::ssize(missed) - n_hits;
 }
 
 void HybridExperts::expect(const RouterGuess& guess) {
@@ -136,12 +152,19 @@ void HybridExperts::expect(const RouterGuess& guess) {
 }
 
 bool HybridExperts::finish(MatrixView out, const std::atomic<bool>* cancelled) {
-    if (has_hits_) add_hits(out);
+    if (has_hits_) {
+        add_hits(out);
+        tier_->record_use(ops_.stream());
+    }
     const MatrixView sum{sum_.data(), out.n_rows, out.n_cols, out.n_cols};
-    if (has_misses_) std::fill_n(sum.data, sum.n_rows * sum.n_cols, 0.0F);
-    if (!misses_.scheduler->finish(sum, cancelled)) return false;
+    if (!finish_misses(sum, cancelled)) return false;
     if (has_misses_) ops_.add(out, sum);
     return true;
+}
+
+bool HybridExperts::finish_misses(MatrixView sum, const std::atomic<bool>* cancelled) {
+    if (has_misses_) std::fill_n(sum.data, sum.n_rows * sum.n_cols, 0.0F);
+    return misses_.scheduler->finish(sum, cancelled);
 }
 
 void HybridExperts::add_hits(MatrixView out) {
@@ -155,7 +178,6 @@ void HybridExperts::add_hits(MatrixView out) {
                      hits_, moe.weighs_input ? factors_ : none, ops_.activations(), ops_.scratch());
     gpu::add_weighted(ops_.stream(), out, results, moe.weighs_input ? none : factors_, experts_,
                       tier_->slots(tier_->ordinal(layer_)), moe.router.top_k);
-    tier_->record_use(ops_.stream());
 }
 
 }  // namespace greenroom::runtime

@@ -48,14 +48,27 @@ class HybridExperts {
     void expect(const RouterGuess& guess);
     bool finish(MatrixView out, const std::atomic<bool>* cancelled);
 
+    // ---- The parts of a layer's turn, for whoever puts them in another order (GraphedExperts).
+
+    // Of the GPU, only enqueued: the calls are split, of which the host is told; the hits are added to out.
+    void split(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+               std::span<const float> factors, const gpu::HostCalls& told);
+    void add_hits(MatrixView out);
+    const std::int32_t* n_misses() const noexcept { return hits_.n_misses; }  // of the last split()
+
+    // Of the CPU, where the arguments are the host's to read: the calls are told to the tier and the misses
+    // begun, whose number is returned; their sum, if there are any, is written.
+    std::int64_t begin_misses(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
+                              std::span<const float> factors, std::span<const std::int32_t> missed);
+    bool finish_misses(MatrixView sum, const std::atomic<bool>* cancelled);
+    ExpertScheduler& scheduler() noexcept { return *misses_.scheduler; }
+
     // What the constructor takes of the GPU's memory, and what the Ops' scratch has to have.
     static std::int64_t device_bytes(const ModelSpec& spec, std::int64_t batch_tokens) noexcept;
     static std::int64_t scratch_bytes(const ModelSpec& spec, const Weights& weights, Activations activations,
                                       std::int64_t batch_tokens);
 
   private:
-    void add_hits(MatrixView out);
-
     const ModelSpec& spec_;
     const Weights& weights_;
     gpu::Ops& ops_;

@@ -41,6 +41,7 @@ class SequenceMemory {
             Layer l{layer, types, {}, {}, 0};
             l.rows = allocate_bytes(layer.bytes());
             for (auto& bank : l.banks) bank = ops.allocate(layer.state_values);
+            has_states_ |= layer.state_values > 0;
             layers_.push_back(std::move(l));
         }
         if (layout.checkpoint_bytes() == 0) return;
@@ -49,6 +50,9 @@ class SequenceMemory {
     }
 
     std::int64_t n_tokens() const noexcept { return n_tokens_; }
+
+    // 0 or 1: layer() gives the same addresses as long as this is the same. Without states always 0.
+    int bank() const noexcept { return has_states_ ? bank_ : 0; }
 
     LayerMemory layer(int i) const noexcept {
         const Layer& l = layers_[static_cast<std::size_t>(i)];
@@ -204,6 +208,7 @@ class SequenceMemory {
     std::int64_t n_tokens_ = 0;
     std::int64_t n_saved_ = 0;
     int bank_ = 0;  // of the states: the one that holds them after n_tokens_
+    bool has_states_ = false;
 };
 
 }  // namespace greenroom::runtime
