@@ -8,6 +8,8 @@
 //                 a copy of x, and has the misses that are not in RAM read
 //     finish()    the hits are enqueued; the CPU computes the misses; their sum is enqueued to be added
 //
+// For batches that go operation by operation; GraphedExperts has the GPU go on by itself.
+//
 // One per session, on the thread that evaluates. Reserves everything in the constructor.
 
 #include "cpu/ops.h"
