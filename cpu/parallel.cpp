@@ -18,12 +18,6 @@ namespace {
 constexpr std::uint64_t kRangeMask = 0xffffffffU;
 constexpr std::uint64_t kClosed = kRangeMask;  // as range number: nothing to hand out
 
-void pause_cpu() noexcept {
-#if defined(__x86_64__)
-    _mm_pause();
-#endif
-}
-
 // Looks again and again for a while before a thread sleeps or yields: longer than the gap between two regions
 // of a forward pass and, where a sleeping thread takes 50 µs and more to come back, than what that costs. By
 // the clock, since a pause takes 10 times as long on some processors as on others.
@@ -49,6 +43,12 @@ class Spinning {
 };
 
 }  // namespace
+
+void pause_cpu() noexcept {
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+}
 
 ThreadTeam::ThreadTeam(int n_threads, Placement placement) : ticket_(kClosed) {
     std::vector<int> cores;

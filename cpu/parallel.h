@@ -17,6 +17,9 @@
 
 namespace greenroom::cpu {
 
+// Between two looks at memory that another thread, or a device, is about to write.
+void pause_cpu() noexcept;
+
 // Where the threads of a team run.
 enum class Placement {
     // Where the system lets them. The default: where other programs had work too, staying on a core made no

@@ -77,6 +77,7 @@ class Ops {
     Stream& stream() noexcept { return stream_; }
     // Of the batch in hand, in device memory.
     const StepState* step() const noexcept { return step_.as<StepState>(); }
+    std::uint32_t step_number() const noexcept { return next_step_.data()->step; }
     Activations activations() const noexcept { return activations_; }
     // All of it, for one operation at a time of this stream.
     template <class Value = std::byte>

@@ -54,6 +54,11 @@ class DeviceMover : public cache::Mover {
     std::size_t poll(std::span<cache::Completion> completions) override;
     std::size_t wait(std::span<cache::Completion> completions, std::chrono::microseconds timeout) override;
 
+    // In whose order everything is copied.
+    gpu::Stream& stream() noexcept { return stream_; }
+    // Begun, and its completion not fetched.
+    std::int64_t n_under_way() const noexcept { return static_cast<std::int64_t>(n_started_ - n_ended_); }
+
   private:
     struct Upload {
         gpu::Event done;

@@ -1,9 +1,13 @@
 #include "runtime/device_weights.h"
 
 #include "gpu/stream.h"
+#include "runtime/staged_upload.h"
+#include "runtime/tensor_files.h"
 
 #include <functional>
 #include <map>
+#include <utility>
+#include <vector>
 
 namespace greenroom::runtime {
 namespace {
@@ -38,26 +42,30 @@ std::int64_t bytes_of(FloatArray array) noexcept { return static_cast<std::int64
 
 }  // namespace
 
-std::int64_t DeviceWeights::bytes_needed(const Weights& host) {
+std::int64_t DeviceWeights::bytes_needed(const Weights& host, LayerRange layers) {
     Weights weights = host;
     Placement placement;
     for_each_resident(
-        weights, [&](TensorView& view) { placement.of(view.data, view.bytes()); },
+        weights, layers, [&](TensorView& view) { placement.of(view.data, view.bytes()); },
         [&](FloatArray& array) { placement.of(array.data(), bytes_of(array)); });
     return placement.bytes();
 }
 
-DeviceWeights::DeviceWeights(const Weights& host, gpu::DeviceBudget& budget, gpu::Stream& stream)
-    : weights_(host), memory_(budget, bytes_needed(host), "the weights that every token needs") {
+DeviceWeights::DeviceWeights(const quant::Gguf& file, const Weights& host, LayerRange layers,
+                             cache::SsdReader& reader, gpu::DeviceBudget& budget, gpu::Stream& stream,
+                             const ProgressFn& progress)
+    : weights_(host), memory_(budget, bytes_needed(host, layers), "the weights that every token needs") {
+    const TensorFiles files(file);
+    std::vector<FileUpload> uploads;
     Placement placement;
-    const auto upload_matrix = [&](TensorView& view) {
+    const auto place_matrix = [&](TensorView& view) {
         const Placement::Place place = placement.of(view.data, view.bytes());
         std::byte* to = memory_.data() + place.offset;
         // Matrices that were cut from a stack lie apart; here they follow each other.
         const std::int64_t matrix_bytes = view.shape[1] * view.row_bytes();
         if (place.is_new)
             for (std::int64_t i = 0; i < view.shape[2]; ++i)
-                gpu::copy_to_device(stream, to + i * matrix_bytes, view.matrix(i).data, matrix_bytes);
+                uploads.push_back({files.range_of(view.matrix(i)), to + i * matrix_bytes});
         view.data = to;
         view.stack_rows = 0;
     };
@@ -67,7 +75,8 @@ DeviceWeights::DeviceWeights(const Weights& host, gpu::DeviceBudget& budget, gpu
         if (place.is_new) gpu::copy_to_device(stream, to, array.data(), bytes_of(array));
         array = {reinterpret_cast<const float*>(to), array.size()};
     };
-    for_each_resident(weights_, upload_matrix, upload_array);
+    for_each_resident(weights_, layers, place_matrix, upload_array);
+    upload_files(std::move(uploads), reader, stream, progress);
     stream.synchronize();
     weights_.values.reset();  // nothing looks at them any more
 }

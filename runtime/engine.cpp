@@ -8,6 +8,7 @@
 #include "runtime/arch/registry.h"
 #include "runtime/available_memory.h"
 #include "runtime/evaluator.h"
+#include "runtime/gpu_tuning.h"
 #include "runtime/memory_plan.h"
 #include "runtime/scheduler.h"
 
@@ -57,35 +58,50 @@ Engine::~Engine() {
     reader_.reset();
 }
 
-bool Engine::choose_gpu(const LoadOptions& options, const SessionPlan& session) {
-    if (options.gpu.use == GpuOptions::Use::off) return false;
+// Empty where the CPU does everything.
+std::optional<GpuPlan> Engine::plan_gpu(const LoadOptions& options, const SessionPlan& session) {
+    if (options.gpu.use == GpuOptions::Use::off) return std::nullopt;
     try {
-        GpuLane::check({file_.path(), spec_, weights_, nullptr, *threads_}, options.gpu, session,
-                       options.n_sessions);
-        return true;
+        return GpuLane::plan(gpu_model(), options.gpu, session, options.n_sessions);
     } catch (const Error& error) {
         if (options.gpu.use == GpuOptions::Use::on) {
             if (error.kind() == ErrorKind::out_of_memory) throw;
             fail(error.kind(), "{}. The CPU alone is -ngl 0, without --vram", error.what());
         }
         why_no_gpu_ = error.what();
-        return false;
+        return std::nullopt;
     }
+}
+
+// With what is measured of the GPU where that is asked for. Before the experts take their memory.
+GpuOptions Engine::tuned(const GpuOptions& options) const {
+    GpuOptions gpu = options;
+    if (!gpu_plan_ || gpu.tuning || !gpu.measures || layouts_->n_layers() == 0) return gpu;
+    QuickTuneOptions quick;
+    quick.memory_bytes = std::min(quick.memory_bytes, budget_.total / 8);
+    gpu.tuning = tune_quickly(spec_, weights_, *threads_, quick);
+    return gpu;
+}
+
+std::int64_t Engine::ram_bytes_of(const SessionPlan& session) const {
+    return gpu_plan_ ? bytes_beside_gpu(spec_, session, gpu_plan_->layers) : session.memory.total();
 }
 
 void Engine::load_weights(const LoadOptions& options) {
     GR_CHECK(reader_ == nullptr);
     const SessionPlan session = plan_session(spec_, file_.path(), options.session, team_size());
     reader_ = std::make_unique<cache::SsdReader>(file_.part_paths(), options.reader);
-    resident_ = std::make_unique<ResidentWeights>(file_, weights_, reader_->alignment());
+    gpu_plan_ = plan_gpu(options, session);
+    const LayerRange cpu_layers =
+        gpu_plan_ ? LayerRange{0, gpu_plan_->layers.first} : all_layers(spec_.n_layers());
+    resident_ = std::make_unique<ResidentWeights>(file_, weights_, cpu_layers, reader_->alignment());
     layouts_ = std::make_unique<ExpertLayouts>(file_, spec_, weights_, reader_->alignment());
 
-    const bool on_gpu = choose_gpu(options, session);
     MemoryNeeds needs;
     needs.program = resident_set_bytes() + kProgramGrowth;
-    // On their way to a GPU they are gone before the experts come.
-    needs.resident = on_gpu ? 0 : resident_->bytes();
-    needs.sessions = options.n_sessions * (on_gpu ? session.memory.beside_gpu_bytes : session.memory.total());
+    needs.staging = gpu_plan_ ? gpu_plan_->staging_bytes : 0;
+    needs.resident = resident_->bytes();
+    needs.sessions = options.n_sessions * ram_bytes_of(session);
     if (layouts_->n_layers() > 0) {
         const cache::SlotPlanOptions plan = layouts_->plan_options(options.experts.scope, 0);
         needs.program += cache::policy_bytes(options.experts.policy, {.n_layers = layouts_->n_layers(),
@@ -100,19 +116,34 @@ void Engine::load_weights(const LoadOptions& options) {
     budget_ = share_out_memory(file_.path(), needs, options.ram_bytes, available_memory_bytes());
     session_bytes_left_ = budget_.sessions;
 
-    resident_->load(*reader_, weights_, options.progress);
+    const GpuOptions gpu = tuned(options.gpu);
     if (layouts_->n_layers() > 0)
         experts_ = std::make_unique<RamTier>(*layouts_, weights_, *reader_, options.experts, budget_.experts);
-    if (on_gpu) {
-        gpu_ = GpuLane::open({file_.path(), spec_, weights_, experts_.get(), *threads_}, options.gpu, session,
-                             options.n_sessions);
-        resident_->unload(weights_);
+    read_resident_weights(options, gpu, session);
+}
+
+// The GPU's first, from the files alone; then the CPU's. In one progress.
+void Engine::read_resident_weights(const LoadOptions& options, const GpuOptions& gpu,
+                                   const SessionPlan& session) {
+    const auto part_of_all = [&options](std::int64_t before, std::int64_t after) {
+        if (!options.progress) return ProgressFn();
+        return ProgressFn(
+            [&options, before, after](std::string_view what, std::int64_t done, std::int64_t total) {
+                options.progress(what, before + done, before + total + after);
+            });
+    };
+    std::int64_t on_gpu_bytes = 0;
+    if (gpu_plan_) {
+        gpu_ = GpuLane::open(gpu_model(), gpu, *gpu_plan_, session, options.n_sessions,
+                             part_of_all(0, resident_->bytes()));
+        on_gpu_bytes = gpu_plan_->resident_bytes;
     }
+    resident_->load(*reader_, weights_, part_of_all(on_gpu_bytes, 0));
 }
 
 Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) const {
     // What lies in the GPU's memory is looked at when it is taken.
-    const std::int64_t bytes = gpu_ != nullptr ? plan.memory.beside_gpu_bytes : plan.memory.total();
+    const std::int64_t bytes = ram_bytes_of(plan);
     std::int64_t left = session_bytes_left_;
     do {
         if (gpu_ == nullptr)
@@ -120,7 +151,7 @@ Engine::SessionMemoryShare Engine::reserve_for_session(const SessionPlan& plan) 
         else if (bytes > left)
             fail(ErrorKind::out_of_memory,
                  "a session needs {:.1f} MiB of memory beside the GPU; {:.1f} MiB are left. Use a smaller "
-                 "batch (-b)",
+                 "batch (-b) or context (-c)",
                  mib(bytes), mib(left));
     } while (!session_bytes_left_.compare_exchange_weak(left, left - bytes));
     return {session_bytes_left_, bytes};

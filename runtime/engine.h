@@ -95,8 +95,11 @@ class Engine {
 
     const cache::SsdReader& reader() const noexcept { return *reader_; }
     const MemoryBudget& memory_budget() const noexcept { return budget_; }
-    // In RAM, or in the GPU's memory where there is one.
-    std::int64_t resident_weights_bytes() const noexcept { return resident_->bytes(); }
+    // Of what every token needs: in RAM, and in all, with what is in the GPU's memory.
+    std::int64_t resident_ram_bytes() const noexcept { return resident_->bytes(); }
+    std::int64_t resident_weights_bytes() const noexcept {
+        return resident_->bytes() + (gpu_plan_ ? gpu_plan_->resident_bytes : 0);
+    }
 
     // A session's share of the budget, given back by the destructor.
     class SessionMemoryShare {
@@ -121,7 +124,13 @@ class Engine {
   private:
     Engine(quant::Gguf file, const ThreadOptions& threads);
 
-    bool choose_gpu(const LoadOptions& options, const SessionPlan& session);
+    GpuModel gpu_model() const noexcept {
+        return {file_, spec_, weights_, *reader_, experts_.get(), *threads_};
+    }
+    std::optional<GpuPlan> plan_gpu(const LoadOptions& options, const SessionPlan& session);
+    GpuOptions tuned(const GpuOptions& options) const;
+    std::int64_t ram_bytes_of(const SessionPlan& session) const;
+    void read_resident_weights(const LoadOptions& options, const GpuOptions& gpu, const SessionPlan& session);
 
     quant::Gguf file_;
     ModelSpec spec_;
@@ -138,6 +147,7 @@ class Engine {
     std::unique_ptr<ExpertLayouts> layouts_;
     std::unique_ptr<cache::SsdReader> reader_;
     std::unique_ptr<RamTier> experts_;
+    std::optional<GpuPlan> gpu_plan_;
     std::unique_ptr<GpuLane> gpu_;
     std::string why_no_gpu_;
 };

@@ -1,11 +1,12 @@
 #pragma once
 
 // Evaluator: what carries out a session's forward passes, on whichever device. The one place where that is
-// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator is the only kind, for
-// any Ops and Experts; it owns all that a session needs to evaluate.
+// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator runs all layers, with
+// any Ops and Experts; the GPU's GraphedEvaluator has one. split_evaluator.h has the one that has two devices
+// share them. Each owns all that a session needs to evaluate.
 //
 // One per session, used by one thread at a time, batch by batch under the engine's evaluation_mutex().
-// Nothing is allocated after construction.
+// Nothing is allocated after construction, except by CUDA for a captured graph.
 
 #include "quant/base/matrix_view.h"
 #include "runtime/forward.h"
@@ -32,7 +33,8 @@ class Evaluator {
     Evaluator(const Evaluator&) = delete;
     Evaluator& operator=(const Evaluator&) = delete;
 
-    // See Forward::run(): the tokens, at most a batch, follow those that are there.
+    // See Forward::run(): the tokens, at most a batch, follow those that are there, and belong to the
+    // sequence if it returns true.
     virtual bool run(std::span<const std::int32_t> tokens, ForwardObserver* observer,
                      const std::atomic<bool>* cancelled) = 0;
 
@@ -56,13 +58,15 @@ class ForwardEvaluator final : public Evaluator {
         : n_vocab_(spec.n_vocab),
           ops_(std::move(ops)),
           experts_(std::move(experts)),
-          forward_(spec, weights, *ops_, *experts_, plan.batch_tokens),
-          memory_(spec, plan.kv_types, plan.layout, plan.n_checkpoints, *ops_),
+          forward_(spec, all_layers(spec.n_layers()), weights, *ops_, *experts_, plan.batch_tokens),
+          memory_(spec, all_layers(spec.n_layers()), plan.kv_types, plan.layout, plan.n_checkpoints, *ops_),
           logits_(ops_->allocate(kLogitsRows * spec.n_vocab)) {}
 
     bool run(std::span<const std::int32_t> tokens, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) override {
-        return forward_.run(tokens, memory_, observer, cancelled);
+        if (!forward_.run(tokens, {}, memory_, observer, cancelled)) return false;
+        memory_.commit(static_cast<std::int64_t>(tokens.size()));
+        return true;
     }
 
     ConstMatrixView logits(std::int64_t first_row, std::int64_t n_rows) override {
@@ -75,6 +79,11 @@ class ForwardEvaluator final : public Evaluator {
     bool keeps_checkpoints() const noexcept override { return memory_.keeps_checkpoints(); }
     void save_checkpoint() override { memory_.save_checkpoint(); }
     std::int64_t rewind(std::int64_t n_keep) override { return memory_.rewind(n_keep); }
+
+    // For an evaluator that has batches of some kind go another way, through the same memory.
+    T& ops() noexcept { return *ops_; }
+    E& experts() noexcept { return *experts_; }
+    SequenceMemory<T>& memory() noexcept { return memory_; }
 
   private:
     std::int64_t n_vocab_;

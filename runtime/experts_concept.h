@@ -1,7 +1,7 @@
 #pragma once
 
 // Experts: what a forward pass asks of whoever runs the routed experts of a layer, stated once.
-// ExpertScheduler satisfies it on the CPU.
+// ExpertScheduler satisfies it on the CPU; on the GPU HybridExperts and, in a captured graph, GraphedExperts.
 
 #include "quant/base/matrix_view.h"
 #include "runtime/observer.h"

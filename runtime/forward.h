@@ -1,7 +1,8 @@
 #pragma once
 
-// Forward: the passage of a batch of tokens through a model, written once against the concepts Ops and
-// Experts and driven by the ModelSpec. Resident operations go to the Ops, routed experts to the Experts.
+// Forward: the passage of a batch of tokens through a model, or through those of its layers that one device
+// runs, written once against the concepts Ops and Experts and driven by the ModelSpec. Resident operations go
+// to the Ops, routed experts to the Experts.
 //
 // Operations may only be enqueued. Forward waits for them where an observer is to see something, and nowhere
 // else: Experts that look at what the router chose wait themselves.
@@ -12,6 +13,7 @@
 
 #include "quant/base/error.h"
 #include "runtime/experts_concept.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 #include "runtime/observer.h"
 #include "runtime/ops_concept.h"
@@ -61,8 +63,14 @@ inline std::int64_t working_floats(const ModelSpec& spec, std::int64_t batch_tok
 template <Ops T, Experts E>
 class Forward {
   public:
-    Forward(const ModelSpec& spec, const Weights& weights, T& ops, E& experts, std::int64_t batch_tokens)
-        : spec_(spec), weights_(weights), ops_(ops), experts_(experts), batch_tokens_(batch_tokens) {
+    Forward(const ModelSpec& spec, LayerRange layers, const Weights& weights, T& ops, E& experts,
+            std::int64_t batch_tokens)
+        : spec_(spec),
+          layers_(layers),
+          weights_(weights),
+          ops_(ops),
+          experts_(experts),
+          batch_tokens_(batch_tokens) {
         const ForwardWidths w = forward_widths(spec);
         hidden_ = ops.allocate(batch_tokens * w.model);
         normed_ = ops.allocate(batch_tokens * w.model);
@@ -83,6 +91,7 @@ class Forward {
         up_ = ops.allocate(batch_tokens * w.dense_d_ff);
         router_logits_ = ops.allocate(batch_tokens * w.experts);
         const std::int64_t n_calls = batch_tokens * extent_of(spec).max_top_k;
+        if (layers.first > 0) before_ = allocate_host<float>(batch_tokens * spec.d_model);
         tokens_ = allocate_host<std::int32_t>(batch_tokens);
         positions_ = allocate_host<std::int32_t>(batch_tokens);
         temperatures_ = allocate_host<float>(batch_tokens);
@@ -94,40 +103,64 @@ class Forward {
         std::copy(spec.rope.frequencies.begin(), spec.rope.frequencies.end(), frequencies_.data());
     }
 
-    // Takes the tokens, at most batch_tokens, through all layers, following those in memory, and commits them
-    // there. Returns false, having committed nothing, when `cancelled` (may be nullptr) was found set between
-    // two layers or while an expert was waited for. Error: an expert that cannot be read; nothing is
-    // committed. Operations that fail only later end the next call that waits.
-    bool run(std::span<const std::int32_t> tokens, SequenceMemory<T>& memory, ForwardObserver* observer,
-             const std::atomic<bool>* cancelled) {
-        GR_CHECK(static_cast<std::int64_t>(tokens.size()) <= batch_tokens_);
-        n_tokens_ = static_cast<std::int64_t>(tokens.size());
+    // Takes the tokens, at most batch_tokens, through our layers, following those in memory; the caller
+    // commits them there. before: what the layers before ours have left of them, for the host to read; not
+    // looked at where ours begin with layer 0. Returns false when `cancelled` (may be nullptr) was found set
+    // between two layers or while an expert was waited for. Error: an expert that cannot be read. Operations
+    // that fail only later end the next call that waits.
+    bool run(std::span<const std::int32_t> tokens, ConstMatrixView before, SequenceMemory<T>& memory,
+             ForwardObserver* observer, const std::atomic<bool>* cancelled) {
+        begin(tokens, before, memory);
+        return pass(static_cast<std::int64_t>(tokens.size()), memory.n_tokens(), memory, observer, cancelled);
+    }
+
+    // run() in two parts, for whoever captures the second and replays it. What changes from batch to batch is
+    // written by begin() to where pass() has its operations look for it.
+    void begin(std::span<const std::int32_t> tokens, ConstMatrixView before, SequenceMemory<T>& memory) {
+        const auto n_tokens = static_cast<std::int64_t>(tokens.size());
+        GR_CHECK(n_tokens <= batch_tokens_);
         const std::int64_t first_position = memory.n_tokens();
-        ops_.begin_batch(first_position, n_tokens_);
-        memory.begin(n_tokens_);
-        for (std::int64_t t = 0; t < n_tokens_; ++t) {
+        ops_.begin_batch(first_position, n_tokens);
+        memory.begin(n_tokens);
+        for (std::int64_t t = 0; t < n_tokens; ++t) {
             tokens_.data()[t] = tokens[static_cast<std::size_t>(t)];
             positions_.data()[t] = static_cast<std::int32_t>(first_position + t);
             temperatures_.data()[t] = spec_.temperature.at(first_position + t);
         }
+        if (layers_.first == 0) return;
+        GR_CHECK(before.n_rows == n_tokens && before.stride == spec_.d_model);
+        std::copy_n(before.data, n_tokens * spec_.d_model, before_.data());
+    }
+
+    // Through our layers. A capture may give a later first_position than that of any
+    // batch that it is replayed for: launches are sized by it, and the Ops look up where the batch really is.
+    bool pass(std::int64_t n_tokens, std::int64_t first_position, const SequenceMemory<T>& memory,
+              ForwardObserver* observer, const std::atomic<bool>* cancelled) {
+        n_tokens_ = n_tokens;
         const std::span<const float> frequencies{frequencies_.data(), spec_.rope.frequencies.size()};
         ops_.rope_angles(view(angles_, spec_.rope.n_dims), first(positions_, n_tokens_), frequencies,
                          spec_.rope.magnitude);
 
         const MatrixView hidden = view(hidden_, spec_.d_model);
-        ops_.embed(hidden, weights_.token_embedding, first(tokens_, n_tokens_));
-        show(observer, -1, first_position, hidden);
-        if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
-        for (int i = 0; i < spec_.n_layers(); ++i) {
+        if (layers_.first == 0) {
+            ops_.embed(hidden, weights_.token_embedding, first(tokens_, n_tokens_));
+            show(observer, -1, first_position, hidden);
+            if (spec_.embedding_scale != 1.0F) ops_.scale(hidden, spec_.embedding_scale);
+        } else {
+            ops_.copy(hidden, MatrixView{before_.data(), n_tokens_, spec_.d_model, spec_.d_model});
+        }
+        for (int i = layers_.first; i < std::min(layers_.end, spec_.n_layers()); ++i) {
             if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
             if (!run_layer(i, hidden, first_position, memory.layer(i), observer, cancelled)) return false;
             show(observer, i, first_position, hidden);
         }
-        memory.commit(n_tokens_);
         return true;
     }
 
-    // logits[r] of the tokens first_row + r of the last run(). logits: [n rows, n_vocab].
+    // What our layers have left of the last run()'s tokens, where the Ops work: [n_tokens, d_model].
+    ConstMatrixView hidden() const noexcept { return view(hidden_, spec_.d_model); }
+
+    // logits[r] of the tokens first_row + r of the last run(). logits: [n rows, n_vocab]. The output is ours.
     void head(MatrixView logits, std::int64_t first_row) {
         const ConstMatrixView hidden = view(hidden_, spec_.d_model).rows(first_row, logits.n_rows);
         const MatrixView normed = view(normed_, spec_.d_model).rows(first_row, logits.n_rows);
@@ -432,9 +465,9 @@ class Forward {
     }
 
     // Applies the next MoE layers' norms and routers to the state after layer i's attention and shared
-    // experts. What a layer adds to the residual stream is small beside what is there, so that most of their
-    // choices show already [Eliseev and Mazur 2023, arXiv:2312.17238; the figures are in
-    // docs/performance.md].
+    // experts, those of a few layers beyond ours included. What a layer adds to the residual stream is small
+    // beside what is there, so that most of their choices show already [Eliseev and Mazur 2023,
+    // arXiv:2312.17238; the figures are in docs/performance.md].
     void guess(int i, ConstMatrixView hidden, std::int64_t first_position, ForwardObserver* observer) {
         const int n_wanted = experts_.n_guesses(n_tokens_);
         const int n_observed = observer == nullptr ? 0 : observer->n_guesses();
@@ -460,6 +493,7 @@ class Forward {
     }
 
     const ModelSpec& spec_;
+    LayerRange layers_;
     const Weights& weights_;
     T& ops_;
     E& experts_;
@@ -469,6 +503,7 @@ class Forward {
     Buffer query_rank_, query_, gated_query_, kv_row_, latent_query_, latent_result_, value_, angles_;
     Buffer index_query_, index_key_, index_weights_, visible_;
     Buffer gate_, up_, router_logits_;
+    HostArray<float> before_;
     HostArray<std::int32_t> tokens_, positions_;
     HostArray<float> temperatures_, frequencies_;
     HostArray<std::int32_t> expert_ids_, guessed_ids_;

@@ -1,20 +1,28 @@
 #pragma once
 
-// GpuLane: the GPU's part of an engine: in its memory the weights that every token needs, slots for routed
-// experts, and what the sessions remember; and the evaluators that work there.
+// GpuLane: the GPU's part of an engine: in its memory, of the layers that it runs, the weights that every
+// token needs, slots for routed experts, and what the sessions remember; and the evaluators that work there.
+// The layers before those are the CPU's.
 //
 // Threads: as the engine.
 
+#include "cache/ssd_reader.h"
+#include "quant/base/log.h"
+#include "quant/gguf.h"
 #include "runtime/evaluator.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 #include "runtime/ram_tier.h"
 #include "runtime/session_options.h"
+#include "runtime/tuning.h"
 #include "runtime/vram_counters.h"
 #include "runtime/weights.h"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace greenroom::cpu {
 class ThreadTeam;
@@ -25,34 +33,63 @@ namespace greenroom::runtime {
 struct GpuOptions {
     enum class Use {
         off,
-        if_possible,  // where GpuLane::check() has nothing against it; else the CPU does everything
+        if_possible,  // where GpuLane::plan() has nothing against it; else the CPU does everything
         on,
     };
 
     Use use = Use::off;
     std::int64_t vram_bytes = 0;  // what may be used of the GPU's memory; 0: what is free, less a reserve
-    std::int64_t max_expert_bytes = 0;  // of it for experts at most; 0: what is left
-    int n_cpu_expert_layers = 0;        // the experts of so many layers, from the first on, get no slots
+    std::int64_t max_expert_bytes = 0;  // of it for experts' slots at most; 0: what is left
+    // Layers that the GPU runs, from the last on, the output counted (llama.cpp's -ngl), at least 1; more
+    // than there are: all. Not given: as many as fit.
+    std::optional<int> n_layers;
+    std::vector<int> cpu_expert_layers;  // in rising order: layers whose experts get no slots
+
+    std::int64_t max_staging_bytes = 0;  // of it to stream layers through at most; 0: what is of use
+
+    // What CPU and GPU each do of the experts. Not given: the engine measures it, for a second at most, where
+    // `measures` says so; else kUnmeasured.
+    std::optional<GpuTuning> tuning;
+    bool measures = false;
+    // Batches with more tokens per expert are streamed (runtime/layer_streamer.h). Not given: as tuned.
+    std::optional<double> stream_above;
+    static constexpr double kNeverStream = kNoCrossover;
 };
 
 // What an engine has.
 struct GpuModel {
-    const std::string& path;  // for messages
+    const quant::Gguf& file;
     const ModelSpec& spec;
-    const Weights& weights;
-    RamTier* experts;  // nullptr for a model without routed experts
+    const Weights& weights;    // those of the GPU's layers in the mapped file
+    cache::SsdReader& reader;  // of the file
+    RamTier* experts;          // nullptr for a model without routed experts
     cpu::ThreadTeam& threads;
+};
+
+// What of the model the GPU takes on, and what that costs.
+struct GpuPlan {
+    std::string device_name;
+    std::int64_t budget_bytes = 0;    // of the GPU's memory, for everything
+    std::int64_t resident_bytes = 0;  // of it, for what every token needs
+    std::int64_t staging_bytes = 0;   // of RAM, while that is on its way
+    LayerRange layers;                // up to the output; they begin with 0 where the CPU runs none
 };
 
 // For reports; to be used under the engine's evaluation_mutex().
 struct GpuUsage {
     std::string device_name;
+    LayerRange layers;             // that the GPU runs
     std::int64_t total_bytes = 0;  // what may be used
     std::int64_t used_bytes = 0;   // of it, by what follows and by sessions
     std::int64_t resident_bytes = 0;
-    std::int64_t expert_bytes = 0;  // slots
-    std::int64_t n_slots = 0;       // experts that have room
-    std::int64_t n_on_stage = 0;    // experts that are there
+    std::int64_t expert_bytes = 0;   // slots
+    std::int64_t n_slots = 0;        // experts that have room
+    std::int64_t n_on_stage = 0;     // experts that are there
+    std::int64_t staging_bytes = 0;  // for layers that are streamed; 0: none are
+    double upload_share = 0;         // of misses
+    double stream_above = 0;         // tokens per expert
+    enum class Tuned { as_given, at_start, never };
+    Tuned tuned = Tuned::never;  // where the two come from, unless the second is GpuOptions::stream_above
     VramCounters experts;
 };
 
@@ -61,16 +98,18 @@ class GpuLane {
     // Whether this program could use a GPU at all.
     static bool is_built() noexcept;
 
-    // Error{device}, {unsupported} or {out_of_memory} where open() would throw it before it copies anything:
-    // looks at the GPU and at sizes only. model.experts is not looked at.
-    static void check(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
-                      int n_sessions);
+    // Looks at the GPU and at sizes only. model.experts is not looked at. Error{device} or {unsupported}
+    // where no GPU can be used; {out_of_memory} where what is asked for does not fit (says what would), or
+    // not even one layer where nothing is asked for.
+    static GpuPlan plan(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
+                        int n_sessions);
 
-    // Copies the weights to the GPU and reserves the slots; memory is kept free for n_sessions sessions of
-    // this plan. What the model refers to must outlive it. What check() throws, and Error{device}
-    // or {out_of_memory} when a call fails.
+    // Brings the weights to the GPU and reserves the slots; memory is kept free for n_sessions sessions of
+    // this plan. What the model refers to must outlive it. Error{device} or {out_of_memory} when a call
+    // fails, and those of the reader.
     static std::unique_ptr<GpuLane> open(const GpuModel& model, const GpuOptions& options,
-                                         const SessionPlan& session, int n_sessions);
+                                         const GpuPlan& plan, const SessionPlan& session, int n_sessions,
+                                         const ProgressFn& progress);
 
     GpuLane() = default;
     virtual ~GpuLane() = default;

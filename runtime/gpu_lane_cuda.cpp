@@ -1,20 +1,24 @@
 #include "cpu/ops.h"
-#include "gpu/device.h"
 #include "gpu/memory.h"
 #include "gpu/ops.h"
 #include "gpu/stream.h"
 #include "quant/base/error.h"
 #include "runtime/device_weights.h"
 #include "runtime/gpu_lane.h"
+#include "runtime/gpu_plan.h"
+#include "runtime/graphed_evaluator.h"
 #include "runtime/hybrid_experts.h"
+#include "runtime/layer_streamer.h"
 #include "runtime/memory_plan.h"
+#include "runtime/split_evaluator.h"
 #include "runtime/vram_tier.h"
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
+#include <numeric>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace greenroom::runtime {
@@ -23,102 +27,63 @@ namespace {
 static_assert(Ops<gpu::Ops>);
 static_assert(Experts<HybridExperts>);
 
-// For the display, for what CUDA takes for its kernels, and for other programs' growth.
-std::int64_t reserve_of(std::int64_t free_bytes) {
-    constexpr std::int64_t kLeast = std::int64_t{256} << 20;
-    return std::min(free_bytes / 4, kLeast + free_bytes / 32);
-}
-
-// Of any operation of a batch.
-std::int64_t scratch_bytes(const ModelSpec& spec, const Weights& weights, const SessionPlan& plan) {
-    std::int64_t most = 0;
-    const auto take = [&most](std::int64_t bytes) { most = std::max(most, bytes); };
-    Weights all = weights;
-    for_each_resident(
-        all,
-        [&](TensorView& w) {
-            // One of a stack may be used transposed.
-            const std::int64_t n_in = w.shape[2] > 1 ? std::max(w.shape[0], w.shape[1]) : w.shape[0];
-            take(gpu::matmul_scratch_bytes(w.type, plan.activations, plan.batch_tokens, n_in, w.shape[2]));
-        },
-        [](FloatArray&) {});
-    constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
-    for (const LayerSpec& layer : spec.layers) {
-        if (const auto* mla = std::get_if<MlaSpec>(&layer.attention)) {
-            take(kFloat * gpu::mla_scratch_floats(mla->shape(), plan.batch_tokens, plan.context_tokens));
-            if (mla->indexer.n_heads > 0)
-                take(kFloat * gpu::indexer_scratch_floats(plan.batch_tokens, plan.context_tokens));
-        } else if (const auto* gqa = std::get_if<GqaSpec>(&layer.attention)) {
-            take(kFloat * gpu::gqa_scratch_floats(gqa->shape, plan.batch_tokens, plan.context_tokens));
-        }
-    }
-    take(HybridExperts::scratch_bytes(spec, weights, plan.activations, plan.batch_tokens));
-    return most;
-}
-
-std::int64_t session_bytes(const ModelSpec& spec, const Weights& weights, const SessionPlan& plan) {
-    // Each buffer is rounded up to whole 256 bytes.
-    constexpr std::int64_t kBufferRound = 256;
-    const std::int64_t n_buffers = 40 + 3 * spec.n_layers() + plan.n_checkpoints;
-    const std::int64_t floats = working_floats(spec, plan.batch_tokens) + kLogitsRows * spec.n_vocab;
-    return floats * static_cast<std::int64_t>(sizeof(float)) + plan.memory.kv_cache_bytes +
-           plan.memory.checkpoint_bytes + scratch_bytes(spec, weights, plan) +
-           HybridExperts::device_bytes(spec, plan.batch_tokens) + n_buffers * kBufferRound;
-}
-
-// Of the table of expert slots, at most, and what rounding adds to it and to the slots.
-std::int64_t table_bytes(const ModelSpec& spec) {
-    constexpr std::int64_t kRounding = 1024;
-    return spec.n_layers() * extent_of(spec).max_experts * static_cast<std::int64_t>(sizeof(std::byte*)) +
-           kRounding;
-}
-
 double mib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-// What is asked of a GPU before anything is copied to it.
-struct DevicePlan {
-    std::string device_name;
-    std::int64_t budget_bytes = 0;
-};
+// In rising order: those that the CPU runs, and those whose experts it is to keep.
+std::vector<int> layers_without_slots(const GpuPlan& plan, const GpuOptions& options) {
+    std::vector<int> layers(static_cast<std::size_t>(plan.layers.first));
+    std::iota(layers.begin(), layers.end(), 0);
+    std::ranges::copy_if(options.cpu_expert_layers, std::back_inserter(layers),
+                         [&plan](int layer) { return plan.layers.contains(layer); });
+    return layers;
+}
 
-DevicePlan plan_device(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
-                       int n_sessions) {
-    const std::vector<gpu::DeviceInfo> devices = gpu::list_devices();
-    if (devices.empty()) fail(ErrorKind::device, "no GPU can be used: {}", gpu::gpu_status());
-    const gpu::DeviceInfo& first = devices.front();
-    if (!first.supported())
-        fail(ErrorKind::unsupported,
-             "{} has compute capability {}.{}; expected 7.5 or more. CUDA_VISIBLE_DEVICES chooses another",
-             first.name, first.compute_major, first.compute_minor);
-    const std::int64_t free_bytes = gpu::free_device_bytes();
-    if (options.vram_bytes > free_bytes)
-        fail(ErrorKind::out_of_memory,
-             "--vram: {:.1f} MiB asked for, {:.1f} MiB are free. Use --vram {}MiB or less",
-             mib(options.vram_bytes), mib(free_bytes), free_bytes >> 20);
-    DevicePlan plan{first.name,
-                    options.vram_bytes > 0 ? options.vram_bytes : free_bytes - reserve_of(free_bytes)};
-
-    const std::int64_t resident = DeviceWeights::bytes_needed(model.weights) + table_bytes(model.spec);
-    const std::int64_t sessions = n_sessions * session_bytes(model.spec, model.weights, session);
-    if (resident + sessions > plan.budget_bytes)
-        fail(ErrorKind::out_of_memory,
-             "{}: needs {:.1f} MiB of the GPU's memory for the weights that every token needs and {:.1f} MiB "
-             "for the context; {:.1f} MiB {}. Use a smaller context (-c) or batch (-b), a smaller file, or "
-             "the "
-             "CPU alone (-ngl 0)",
-             model.path, mib(resident), mib(sessions), mib(plan.budget_bytes),
-             options.vram_bytes > 0 ? "is what --vram allows" : "can be had");
-    return plan;
+// Of what is left for experts, the part that layers are streamed through: what slots for all leave of it, or
+// else a quarter, and never more than two layers. Nothing where no batch will be streamed.
+std::int64_t streaming_bytes(const GpuModel& model, const GpuOptions& options, std::int64_t rest,
+                             std::int64_t most_slot_bytes, double stream_above, const SessionPlan& session) {
+    const ExpertLayouts& layouts = model.experts->layouts();
+    if (tokens_per_expert(layouts, session.batch_tokens) <= stream_above) return 0;
+    const auto wanted = [&](std::int64_t most_bytes) {
+        if (options.max_staging_bytes > 0) most_bytes = std::min(most_bytes, options.max_staging_bytes);
+        return LayerStreamer::bytes_wanted(layouts, model.weights, most_bytes);
+    };
+    const std::int64_t beside_all_slots = wanted(rest - most_slot_bytes);
+    return beside_all_slots > 0 ? beside_all_slots : wanted(rest / 4);
 }
 
 class CudaLane final : public GpuLane {
   public:
-    CudaLane(const GpuModel& model, const GpuOptions& options, const SessionPlan& session, int n_sessions)
-        : CudaLane(model, options, session, n_sessions, plan_device(model, options, session, n_sessions)) {}
+    CudaLane(const GpuModel& model, const GpuOptions& options, const GpuPlan& plan,
+             const SessionPlan& session, int n_sessions, const ProgressFn& progress)
+        : model_(model),
+          plan_(plan),
+          budget_(plan.budget_bytes),
+          weights_(upload(model, plan.layers, budget_, progress)) {
+        if (model.experts == nullptr) return;
+        const std::int64_t rest =
+            budget_.free_bytes() -
+            n_sessions * device_session_bytes(model.spec, model.weights, plan.layers, session);
+        const GpuTuning tuning = options.tuning.value_or(kUnmeasured);
+        if (options.tuning) tuned_ = options.measures ? GpuUsage::Tuned::at_start : GpuUsage::Tuned::as_given;
+        upload_share_ = tuning.upload_share;
+        stream_above_ = options.stream_above.value_or(tuning.crossover_tokens);
+        const std::vector<int> without_slots = layers_without_slots(plan, options);
+        const std::int64_t most =
+            VramTier::most_bytes(model.experts->layouts(), model.weights, without_slots);
+        const std::int64_t staging = streaming_bytes(model, options, rest, most, stream_above_, session);
+        std::int64_t bytes = std::min(rest - staging, most);
+        if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
+        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes, upload_share_,
+                                              without_slots);
+        if (staging > 0)
+            streamer_ = std::make_unique<LayerStreamer>(*model.experts, *experts_, budget_, staging);
+    }
 
     std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) override {
         const ModelSpec& spec = model_.spec;
-        const std::int64_t bytes = session_bytes(spec, model_.weights, plan);
+        const LayerRange layers = plan_.layers;
+        const std::int64_t bytes = device_session_bytes(spec, model_.weights, layers, plan);
         if (bytes > budget_.free_bytes())
             fail(ErrorKind::out_of_memory,
                  "a context of {} tokens needs {:.1f} MiB of the GPU's memory; {:.1f} MiB are left for it. "
@@ -127,7 +92,7 @@ class CudaLane final : public GpuLane {
                  plan.context_tokens, mib(bytes), mib(budget_.free_bytes()));
         gpu::OpsOptions options;
         options.activations = plan.activations;
-        options.scratch_bytes = scratch_bytes(spec, model_.weights, plan);
+        options.scratch_bytes = device_scratch_bytes(spec, model_.weights, layers, plan);
         options.read_back_floats = read_back_floats(spec, plan.batch_tokens);
         auto ops = std::make_unique<gpu::Ops>(budget_, options);
         auto cpu_ops =
@@ -137,15 +102,21 @@ class CudaLane final : public GpuLane {
         auto misses = std::make_unique<ExpertScheduler>(spec, model_.weights, *cpu_ops, model_.experts,
                                                         plan.batch_tokens);
         auto experts = std::make_unique<HybridExperts>(
-            spec, weights_.weights(), budget_, *ops, experts_.get(),
+            spec, layers, weights_.weights(), budget_, *ops, experts_.get(),
             HybridExperts::Misses{std::move(cpu_ops), std::move(misses)}, plan.batch_tokens);
-        return std::make_unique<ForwardEvaluator<gpu::Ops, HybridExperts>>(
-            spec, weights_.weights(), plan, std::move(ops), std::move(experts));
+        if (streamer_ != nullptr)
+            experts->stream_through(*streamer_, *model_.experts, stream_above_, plan.batch_tokens);
+        if (layers.first > 0)
+            return std::make_unique<SplitEvaluator>(spec, layers, model_.weights, weights_.weights(), plan,
+                                                    std::move(ops), std::move(experts), experts_.get());
+        return std::make_unique<GraphedEvaluator>(spec, weights_.weights(), plan, experts_.get(),
+                                                  std::move(ops), std::move(experts));
     }
 
     GpuUsage usage() const override {
         GpuUsage usage;
-        usage.device_name = device_name_;
+        usage.device_name = plan_.device_name;
+        usage.layers = plan_.layers;
         usage.total_bytes = budget_.total_bytes();
         usage.used_bytes = budget_.used_bytes();
         usage.resident_bytes = weights_.bytes();
@@ -153,51 +124,45 @@ class CudaLane final : public GpuLane {
         usage.expert_bytes = experts_->bytes();
         usage.n_slots = experts_->n_slots();
         usage.n_on_stage = experts_->n_resident();
+        usage.staging_bytes = streamer_ == nullptr ? 0 : streamer_->bytes();
+        usage.upload_share = upload_share_;
+        usage.stream_above = stream_above_;
+        usage.tuned = tuned_;
         usage.experts = experts_->counters();
         return usage;
     }
 
   private:
-    CudaLane(const GpuModel& model, const GpuOptions& options, const SessionPlan& session, int n_sessions,
-             const DevicePlan& plan)
-        : model_(model),
-          device_name_(plan.device_name),
-          budget_(plan.budget_bytes),
-          weights_(upload(model.weights, budget_)) {
-        if (model.experts == nullptr) return;
-        const std::int64_t rest =
-            budget_.free_bytes() - n_sessions * session_bytes(model.spec, model.weights, session);
-        std::int64_t bytes = std::min(
-            rest, VramTier::most_bytes(model.experts->layouts(), model.weights, options.n_cpu_expert_layers));
-        if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
-        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes,
-                                              options.n_cpu_expert_layers);
-    }
-
-    static DeviceWeights upload(const Weights& weights, gpu::DeviceBudget& budget) {
+    static DeviceWeights upload(const GpuModel& model, LayerRange layers, gpu::DeviceBudget& budget,
+                                const ProgressFn& progress) {
         gpu::Stream stream;
-        return DeviceWeights(weights, budget, stream);
+        return DeviceWeights(model.file, model.weights, layers, model.reader, budget, stream, progress);
     }
 
     GpuModel model_;
-    std::string device_name_;
+    GpuPlan plan_;
     gpu::DeviceBudget budget_;
     DeviceWeights weights_;
+    double upload_share_ = 0;
+    double stream_above_ = 0;
+    GpuUsage::Tuned tuned_ = GpuUsage::Tuned::never;
     std::unique_ptr<VramTier> experts_;
+    std::unique_ptr<LayerStreamer> streamer_;  // nullptr: no batch is streamed
 };
 
 }  // namespace
 
 bool GpuLane::is_built() noexcept { return true; }
 
-void GpuLane::check(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
-                    int n_sessions) {
-    plan_device(model, options, session, n_sessions);
+GpuPlan GpuLane::plan(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
+                      int n_sessions) {
+    return plan_gpu(model, options, session, n_sessions);
 }
 
-std::unique_ptr<GpuLane> GpuLane::open(const GpuModel& model, const GpuOptions& options,
-                                       const SessionPlan& session, int n_sessions) {
-    return std::make_unique<CudaLane>(model, options, session, n_sessions);
+std::unique_ptr<GpuLane> GpuLane::open(const GpuModel& model, const GpuOptions& options, const GpuPlan& plan,
+                                       const SessionPlan& session, int n_sessions,
+                                       const ProgressFn& progress) {
+    return std::make_unique<CudaLane>(model, options, plan, session, n_sessions, progress);
 }
 
 }  // namespace greenroom::runtime

@@ -12,6 +12,10 @@
 namespace greenroom::runtime {
 
 struct GpuProbeOptions {
+    // Of the link: what it uploads from pinned memory, alone and while the CPU reads. Some ten milliseconds.
+    enum class What { everything, the_link };
+
+    What what = What::everything;
     std::int64_t expert_bytes = 1 << 20;                // uploads go in pieces of this size, at least 64 KiB
     std::int64_t copy_bytes = std::int64_t{256} << 20;  // of each copy that is timed; less if memory is short
     int n_hand_overs = 200;

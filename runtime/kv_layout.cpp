@@ -89,6 +89,14 @@ std::int64_t LayerKvLayout::checkpoint_bytes() const noexcept {
     return window * row_bytes() + state_values * kFloatBytes;
 }
 
+KvLayout KvLayout::part(LayerRange range) const {
+    KvLayout some;
+    some.context_tokens = context_tokens;
+    for (int i = range.first; i < std::min(range.end, static_cast<int>(layers.size())); ++i)
+        some.layers.push_back(layers[static_cast<std::size_t>(i)]);
+    return some;
+}
+
 std::int64_t KvLayout::bytes() const noexcept {
     return sum(layers, [](const LayerKvLayout& layer) { return layer.bytes(); }) + 2 * state_bytes();
 }

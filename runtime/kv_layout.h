@@ -9,6 +9,7 @@
 //   gated DeltaNet                   a state of fixed size, twice (see SequenceMemory)
 
 #include "quant/types.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 
 #include <cstdint>
@@ -72,6 +73,9 @@ struct KvLayout {
     std::int64_t ring_bytes() const noexcept;
     std::int64_t state_bytes() const noexcept;       // of one bank
     std::int64_t checkpoint_bytes() const noexcept;  // 0: going back never needs one
+
+    // What the device that runs these of the layers keeps.
+    KvLayout part(LayerRange range) const;
 };
 
 KvLayout kv_layout(const ModelSpec& spec, const KvTypes& types, WindowRows window_rows,

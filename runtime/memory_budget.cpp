@@ -24,6 +24,9 @@ std::string size_text(std::int64_t bytes) {
 }
 
 std::string parts_text(const MemoryNeeds& needs) {
+    if (needs.least() == needs.program + needs.staging)
+        return fmt::format("{} for weights on their way to the GPU, {} for the program itself",
+                           size_text(needs.staging), size_text(needs.program));
     return fmt::format(
         "{} for the weights that every token needs, {} for the context, {} for experts, {} for the "
         "program itself",

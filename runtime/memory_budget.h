@@ -3,6 +3,7 @@
 // MemoryBudget: how the memory that the process may use is shared out. What every token needs comes first,
 // then the sessions, and the experts get the rest: up to all of them, at least what one layer's turn takes.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,12 +12,15 @@ namespace greenroom::runtime {
 // Bytes.
 struct MemoryNeeds {
     std::int64_t program = 0;   // what the process holds already, and what it will need besides
+    std::int64_t staging = 0;   // while weights are on their way to a GPU, before the rest is taken
     std::int64_t resident = 0;  // weights that every token needs
     std::int64_t sessions = 0;
     std::int64_t least_experts = 0;
     std::int64_t most_experts = 0;
 
-    std::int64_t least() const noexcept { return program + resident + sessions + least_experts; }
+    std::int64_t least() const noexcept {
+        return program + std::max(staging, resident + sessions + least_experts);
+    }
 };
 
 struct MemoryBudget {

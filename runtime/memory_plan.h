@@ -17,8 +17,8 @@ struct MemoryPlan {
     std::int64_t kv_cache_bytes = 0;    // rows, rings and states
     std::int64_t checkpoint_bytes = 0;  // to go back to, see SequenceMemory
     std::int64_t working_bytes = 0;     // activations, scratch, logits
-    // Where a GPU has all these in its memory: what the session takes of RAM, for the experts that the CPU
-    // computes and for what host and GPU share.
+    // Where a GPU runs layers: what the session takes of RAM besides the CPU's layers, for the experts that
+    // the CPU computes and for what host and GPU share.
     std::int64_t beside_gpu_bytes = 0;
 
     std::int64_t total() const noexcept { return kv_cache_bytes + checkpoint_bytes + working_bytes; }

@@ -2,9 +2,9 @@
 
 #include "runtime/arch/registry.h"
 #include "runtime/file_type.h"
+#include "runtime/tensor_place.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <map>
 #include <optional>
@@ -30,53 +30,6 @@ std::int64_t count_of(const quant::Gguf& gguf, const std::string& key) {
 std::string string_of(const quant::Gguf& gguf, std::string_view key, std::string_view otherwise) {
     const quant::GgufValue* value = gguf.find(key);
     return std::string((value != nullptr ? value->as_string() : std::nullopt).value_or(otherwise));
-}
-
-// Takes a number and the point after it from the front of a tensor name.
-std::optional<std::int64_t> take_index(std::string_view& name) {
-    std::int32_t index = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
-    if (error != std::errc{} || index < 0) return std::nullopt;
-    name.remove_prefix(static_cast<std::size_t>(end - name.data()));
-    if (!name.starts_with('.')) return std::nullopt;
-    name.remove_prefix(1);
-    return index;
-}
-
-// What a tensor's name says about its place in the model.
-struct Place {
-    std::int64_t layer = -1;   // -1: in none
-    bool is_expert = false;    // belongs to routed experts …
-    std::int64_t expert = -1;  // … all of the layer's (-1), or this one
-};
-
-// blk.N.ffn_{gate,up,down,gate_up}_exps.* holds a layer's experts; blk.N.ffn_{gate,up,down}.E.weight is one
-// of the old unmerged kind.
-Place place_of(std::string_view name) {
-    Place place;
-    constexpr std::string_view kLayerPrefix = "blk.";
-    if (!name.starts_with(kLayerPrefix)) return place;
-    name.remove_prefix(kLayerPrefix.size());
-    const auto layer = take_index(name);
-    if (!layer) return place;
-    place.layer = *layer;
-
-    for (const std::string_view matrix : {"ffn_gate_up", "ffn_gate", "ffn_up", "ffn_down"}) {
-        if (!name.starts_with(matrix)) continue;
-        name.remove_prefix(matrix.size());
-        if (name.starts_with("_exps.")) {
-            place.is_expert = true;
-        } else if (name.starts_with('.')) {
-            name.remove_prefix(1);
-            const auto expert = take_index(name);
-            if (expert && name == "weight") {
-                place.is_expert = true;
-                place.expert = *expert;
-            }
-        }
-        break;
-    }
-    return place;
 }
 
 // Sums up tensor by tensor.
@@ -114,7 +67,7 @@ class Count {
   private:
     void add_tensor(const quant::GgufTensor& tensor) {
         const TensorView& view = tensor.view;
-        const Place place = place_of(tensor.name);
+        const TensorPlace place = place_of(tensor.name);
         const bool is_idle = place.layer >= first_idle_layer_;
         add(inventory_.n_parameters, view.n_values());
         add_type(view);
@@ -142,7 +95,7 @@ class Count {
         add(share.bytes, view.bytes());
     }
 
-    void add_expert(const Place& place, const TensorView& view) {
+    void add_expert(const TensorPlace& place, const TensorView& view) {
         std::int64_t& stacked = stacked_expert_bytes_[place.layer];
         if (place.expert >= 0) {
             add(single_expert_bytes_[place.layer][place.expert], view.bytes());

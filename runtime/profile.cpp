@@ -255,8 +255,8 @@ std::string to_json(const Profile& profile) {
                             {"chosen",
                              {{"threads", profile.tuning.n_threads},
                               {"batch_tokens", profile.tuning.batch_tokens},
-                              {"upload_share", rounded(profile.tuning.upload_share)},
-                              {"crossover_tokens", rounded(profile.tuning.crossover_tokens)}}},
+                              {"upload_share", rounded(profile.tuning.gpu.upload_share)},
+                              {"crossover_tokens", rounded(profile.tuning.gpu.crossover_tokens)}}},
                             {"measured", measured_json(profile.measured)}};
     // A model's name may be no UTF-8.
     return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -285,8 +285,8 @@ Profile parse_profile(std::string_view text, const std::string& name) {
     const Reader chosen = file.object("chosen");
     profile.tuning = {.n_threads = static_cast<int>(chosen.whole("threads", 1, kMostThreads)),
                       .batch_tokens = chosen.whole("batch_tokens", 1, kMostBatch),
-                      .upload_share = chosen.number("upload_share"),
-                      .crossover_tokens = chosen.number("crossover_tokens")};
+                      .gpu = {.upload_share = chosen.number("upload_share"),
+                              .crossover_tokens = chosen.number("crossover_tokens")}};
     profile.measured = read_measured(file.object("measured"));
     return profile;
 }

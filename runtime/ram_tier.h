@@ -46,6 +46,12 @@ class ExpertLayouts {
     int n_experts() const noexcept { return n_experts_; }  // per layer, at most
     int top_k() const noexcept { return top_k_; }          // at most
     std::int64_t n_all() const noexcept { return n_all_; }
+    // Layers may have fewer than n_experts().
+    bool has(cache::ExpertId id) const {
+        return !slots_[static_cast<std::size_t>(std::int64_t{id.layer} * n_experts_ + id.index)]
+                    .parts()
+                    .empty();
+    }
 
     std::span<const cache::SlotLayout> slots() const noexcept { return slots_; }  // by ordinal and expert
     std::span<const std::int64_t> layer_slot_bytes() const noexcept { return layer_slot_bytes_; }

@@ -2,12 +2,14 @@
 
 #include "cache/bulk_read.h"
 #include "quant/base/error.h"
+#include "runtime/ram_tier.h"
 #include "runtime/tensor_files.h"
 
 #include <algorithm>
 #include <functional>
 #include <set>
 #include <utility>
+#include <variant>
 
 namespace greenroom::runtime {
 namespace {
@@ -21,12 +23,26 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
 
 }  // namespace
 
-ResidentWeights::ResidentWeights(const quant::Gguf& gguf, Weights& weights, std::int64_t alignment)
-    : alignment_(alignment) {
+template <class Visit>
+void ResidentWeights::for_each_view(Weights& weights, const Visit& visit) const {
+    if (layers_.size() == 0) return;
+    for_each_resident(weights, layers_, visit, [](FloatArray&) {});
+    // A guess of what later layers will call looks at their routers (Forward).
+    int n_routers = 0;
+    for (std::size_t i = static_cast<std::size_t>(layers_.end);
+         i < weights.layers.size() && n_routers < ExpertOptions::kMaxPrefetchLayers; ++i)
+        if (auto* moe = std::get_if<MoeFfnWeights>(&weights.layers[i].ffn)) {
+            visit(moe->router);
+            ++n_routers;
+        }
+}
+
+ResidentWeights::ResidentWeights(const quant::Gguf& gguf, Weights& weights, LayerRange layers,
+                                 std::int64_t alignment)
+    : layers_(layers), alignment_(alignment) {
     const TensorFiles files(gguf);
     std::set<const quant::GgufTensor*> tensors;
-    for_each_resident(
-        weights, [&](TensorView& view) { tensors.insert(&files.tensor_of(view)); }, [](FloatArray&) {});
+    for_each_view(weights, [&](TensorView& view) { tensors.insert(&files.tensor_of(view)); });
     std::vector<const quant::GgufTensor*> in_order(tensors.begin(), tensors.end());
     std::sort(in_order.begin(), in_order.end(), [](const quant::GgufTensor* a, const quant::GgufTensor* b) {
         return std::pair(a->part, a->file_offset) < std::pair(b->part, b->file_offset);
@@ -62,6 +78,7 @@ const ResidentWeights::Extent& ResidentWeights::extent_of(const std::byte* mappe
 }
 
 void ResidentWeights::load(cache::SsdReader& reader, Weights& weights, const ProgressFn& progress) {
+    if (bytes_ == 0) return;
     arena_ = std::make_unique<cache::Arena>(bytes_);
     std::vector<cache::Copy> copies;
     for (const Extent& extent : extents_) copies.push_back({extent.range, arena_->data() + extent.offset});
@@ -69,24 +86,10 @@ void ResidentWeights::load(cache::SsdReader& reader, Weights& weights, const Pro
         return std::pair(a.from.file, a.from.offset) < std::pair(b.from.file, b.from.offset);
     });
     cache::read_all(reader, copies, "loading", progress, nullptr, {.alignment = alignment_});
-    const auto move_to_arena = [this](TensorView& view) {
+    for_each_view(weights, [this](TensorView& view) {
         const Extent& extent = extent_of(view.data);
         view.data = arena_->data() + extent.offset + (view.data - extent.mapped);
-    };
-    for_each_resident(weights, move_to_arena, [](FloatArray&) {});
-}
-
-void ResidentWeights::unload(Weights& weights) {
-    const auto move_to_file = [this](TensorView& view) {
-        const std::int64_t offset = view.data - arena_->data();
-        const auto extent = std::ranges::find_if(extents_, [offset](const Extent& e) {
-            return offset >= e.offset && offset < e.offset + e.range.bytes;
-        });
-        GR_CHECK(extent != extents_.end());
-        view.data = extent->mapped + (offset - extent->offset);
-    };
-    for_each_resident(weights, move_to_file, [](FloatArray&) {});
-    arena_.reset();
+    });
 }
 
 }  // namespace greenroom::runtime

@@ -1,8 +1,8 @@
 #pragma once
 
-// SequenceMemory: what a session remembers of its tokens (see kv_layout.h for what and how much). Reserved in
-// full by the constructor, where the Ops work; nothing is allocated later, and the host never looks inside.
-// Not thread-safe.
+// SequenceMemory: what a session remembers of its tokens (see kv_layout.h for what and how much), of the
+// layers that one device runs. Reserved in full by the constructor, where the Ops work; nothing is allocated
+// later, and the host never looks inside. Not thread-safe.
 //
 // A batch writes the rows of its positions and the states' second bank; commit() makes it part of the
 // sequence. A batch that is given up is simply not committed. rewind() goes back to an earlier position: rows
@@ -34,24 +34,31 @@ struct LayerMemory {
 template <Ops T>
 class SequenceMemory {
   public:
-    SequenceMemory(const ModelSpec& spec, const KvTypes& types, const KvLayout& layout, int n_checkpoints,
-                   T& ops)
-        : ops_(ops), spec_(spec) {
-        for (const LayerKvLayout& layer : layout.layers) {
+    // layout: of the whole model.
+    SequenceMemory(const ModelSpec& spec, LayerRange layers, const KvTypes& types, const KvLayout& layout,
+                   int n_checkpoints, T& ops)
+        : ops_(ops), spec_(spec), first_layer_(layers.first) {
+        const KvLayout part = layout.part(layers);
+        for (const LayerKvLayout& layer : part.layers) {
             Layer l{layer, types, {}, {}, 0};
             l.rows = allocate_bytes(layer.bytes());
             for (auto& bank : l.banks) bank = ops.allocate(layer.state_values);
+            has_states_ |= layer.state_values > 0;
             layers_.push_back(std::move(l));
         }
-        if (layout.checkpoint_bytes() == 0) return;
+        if (part.checkpoint_bytes() == 0) return;
         for (int i = 0; i < n_checkpoints; ++i)
-            checkpoints_.push_back({kUnused, 0, allocate_bytes(layout.checkpoint_bytes())});
+            checkpoints_.push_back({kUnused, 0, allocate_bytes(part.checkpoint_bytes())});
     }
 
     std::int64_t n_tokens() const noexcept { return n_tokens_; }
 
+    // 0 or 1: layer() gives the same addresses as long as this is the same. Without states always 0.
+    int bank() const noexcept { return has_states_ ? bank_ : 0; }
+
+    // Of the model's layer i.
     LayerMemory layer(int i) const noexcept {
-        const Layer& l = layers_[static_cast<std::size_t>(i)];
+        const Layer& l = layers_[static_cast<std::size_t>(i - first_layer_)];
         std::byte* data = bytes_of(l.rows);
         LayerMemory memory;
         memory.keys = {data, l.types.keys, l.layout.n_rows, l.layout.row.keys, l.layout.key_bytes};
@@ -132,9 +139,10 @@ class SequenceMemory {
         return reinterpret_cast<std::byte*>(buffer.data());
     }
 
-    // First position that a token at `position` sees in this layer.
+    // First position that a token at `position` sees in a layer of ours.
     std::int64_t first_visible(std::size_t layer, std::int64_t position) const noexcept {
-        return std::get<GqaSpec>(spec_.layers[layer].attention).shape.first_visible(position);
+        const LayerSpec& spec = spec_.layers[layer + static_cast<std::size_t>(first_layer_)];
+        return std::get<GqaSpec>(spec.attention).shape.first_visible(position);
     }
 
     bool can_go_on_from(std::int64_t position) const noexcept {
@@ -179,7 +187,7 @@ class SequenceMemory {
             move(bytes_of(l.banks[bank_]), memory,
                  l.layout.state_values * static_cast<std::int64_t>(sizeof(float)));
         if (l.layout.window > 0) {
-            const LayerMemory rows = layer(static_cast<int>(i));
+            const LayerMemory rows = layer(first_layer_ + static_cast<int>(i));
             const std::int64_t first = first_visible(i, n_tokens_);
             std::byte* there = memory;
             for (const KvRows* part : {&rows.keys, &rows.values, &rows.index_keys}) {
@@ -199,11 +207,13 @@ class SequenceMemory {
 
     T& ops_;
     const ModelSpec& spec_;
+    int first_layer_;
     std::vector<Layer> layers_;
     std::vector<Checkpoint> checkpoints_;
     std::int64_t n_tokens_ = 0;
     std::int64_t n_saved_ = 0;
     int bank_ = 0;  // of the states: the one that holds them after n_tokens_
+    bool has_states_ = false;
 };
 
 }  // namespace greenroom::runtime

@@ -1,6 +1,7 @@
 #include "runtime/session_options.h"
 
 #include "quant/base/error.h"
+#include "runtime/forward.h"
 
 #include <algorithm>
 
@@ -39,6 +40,13 @@ SessionPlan plan_session(const ModelSpec& spec, const std::string& path, const S
     plan.memory =
         plan_memory(spec, plan.layout, plan.n_checkpoints, plan.batch_tokens, n_threads, options.activations);
     return plan;
+}
+
+std::int64_t bytes_beside_gpu(const ModelSpec& spec, const SessionPlan& plan, LayerRange gpu_layers) {
+    if (gpu_layers.first == 0) return plan.memory.beside_gpu_bytes;
+    const KvLayout part = plan.layout.part({0, gpu_layers.first});
+    return plan.memory.beside_gpu_bytes + part.bytes() + plan.n_checkpoints * part.checkpoint_bytes() +
+           working_floats(spec, plan.batch_tokens) * static_cast<std::int64_t>(sizeof(float));
 }
 
 }  // namespace greenroom::runtime

@@ -4,6 +4,7 @@
 
 #include "quant/base/op_params.h"
 #include "runtime/kv_layout.h"
+#include "runtime/layer_range.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_spec.h"
 
@@ -40,5 +41,8 @@ struct SessionPlan {
 // {unsupported} for KV types that the model's heads cannot have. path is for messages.
 SessionPlan plan_session(const ModelSpec& spec, const std::string& path, const SessionOptions& options,
                          int n_threads);
+
+// What a session of this plan takes of RAM where a GPU runs these of the layers and the CPU those before.
+std::int64_t bytes_beside_gpu(const ModelSpec& spec, const SessionPlan& plan, LayerRange gpu_layers);
 
 }  // namespace greenroom::runtime

@@ -3,13 +3,12 @@
 #include "cache/arena.h"
 #include "cache/ssd_reader.h"
 #include "cpu/expert_ffn.h"
-#include "cpu/ops.h"
 #include "cpu/parallel.h"
 #include "cpu/read_bandwidth.h"
-#include "cpu/row_tile.h"
 #include "cpu/topology.h"
 #include "quant/base/error.h"
 #include "runtime/available_memory.h"
+#include "runtime/host_timing.h"
 #include "runtime/ram_tier.h"
 #include "runtime/session.h"
 
@@ -30,7 +29,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kReadBytes = std::int64_t{512} << 20;    // more than most caches
 constexpr std::int64_t kExpertBytes = std::int64_t{512} << 20;  // of experts that take turns
 constexpr std::int64_t kShareOfMemory = 8;  // of what is available, each of these takes a part at most
-constexpr double kPieceS = 0.04;            // one figure
 constexpr double kSsdS = 1.0;
 constexpr double kDecodeS = 1.0;
 constexpr int kDecodeTokens = 8;
@@ -38,21 +36,6 @@ constexpr std::array kTokenCounts{1, 4, 32};
 
 double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-// Median of the seconds that `run` takes, called for a while and at least three times after once to warm up.
-template <class Run>
-double median_seconds(const Run& run) {
-    run();
-    std::vector<double> seconds;
-    const auto begin = Clock::now();
-    while (seconds.size() < 3 || seconds_since(begin) < kPieceS) {
-        const auto one = Clock::now();
-        run();
-        seconds.push_back(seconds_since(one));
-    }
-    std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
-    return seconds[seconds.size() / 2];
 }
 
 std::int64_t at_most(std::int64_t bytes) {
@@ -163,36 +146,13 @@ class ExpertSample {
     std::size_t n_filled_ = 0;
 };
 
-// Seconds that an expert takes for n_tokens, top_k experts at a time, as a layer calls them.
 double expert_time(cpu::ThreadTeam& team, const ModelSpec& spec, const ExpertSample& sample, int n_tokens) {
-    const auto& moe = std::get<MoeFfnSpec>(spec.layers[static_cast<std::size_t>(sample.layer())].ffn);
-    const int top_k = std::min(moe.router.top_k, static_cast<int>(sample.size()));
-    const std::int64_t n_calls = std::int64_t{n_tokens} * top_k;
-    const cpu::Scratch scratch(team.size(),
-                               2 * std::max(cpu::tile_floats(spec.d_model), cpu::tile_floats(moe.d_ff)));
-    const cpu::ActivationBuffer activations(
-        cpu::expert_activation_blocks(n_tokens, spec.d_model, top_k, moe.d_ff),
-        product_planes(Activations::int8));
-    const cpu::Buffer x(std::int64_t{n_tokens} * spec.d_model);
-    const cpu::Buffer hidden(n_calls * moe.d_ff);
-    const cpu::Buffer results(n_calls * spec.d_model);
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal;
-    for (std::int64_t i = 0; i < x.size(); ++i) x.data()[i] = normal(random);
-
-    std::vector<std::vector<std::int32_t>> calls(static_cast<std::size_t>(top_k));
-    for (int k = 0; k < top_k; ++k)
-        for (int t = 0; t < n_tokens; ++t) calls[static_cast<std::size_t>(k)].push_back(t * top_k + k);
-    std::vector<cpu::ExpertTask> tasks(calls.size());
-    std::size_t next = 0;
-    const double seconds = median_seconds([&] {
-        for (std::size_t k = 0; k < tasks.size(); ++k)
-            tasks[k] = sample.task(next++ % sample.size(), calls[k]);
-        cpu::run_experts(team, scratch, activations, {results.data(), n_calls, spec.d_model, spec.d_model},
-                         {hidden.data(), n_calls, moe.d_ff, moe.d_ff},
-                         {x.data(), n_tokens, spec.d_model, spec.d_model}, top_k, moe.glu, {}, tasks);
-    });
-    return seconds / top_k;
+    return time_expert(
+        team, spec,
+        {.layer = sample.layer(),
+         .n = sample.size(),
+         .task = [&](std::size_t i, std::span<const std::int32_t> calls) { return sample.task(i, calls); }},
+        n_tokens);
 }
 
 SessionOptions decode_session(const ModelSpec& spec) {
@@ -302,17 +262,7 @@ class Tuner {
         cpu::ThreadTeam team(n_threads);
         GpuProbeOptions probe;
         if (result_.expert_bytes > 0) probe.expert_bytes = result_.expert_bytes;
-        probe.read_host = [&](const std::function<bool()>& done) {
-            // Some ten milliseconds a time at most, so that it ends when the copies do.
-            const std::span<const std::byte> part =
-                memory.first(std::min<std::size_t>(memory.size(), std::size_t{64} << 20));
-            std::int64_t bytes = 0;
-            while (!done()) {
-                cpu::read_bytes(team, part);
-                bytes += std::ssize(part);
-            }
-            return bytes;
-        };
+        probe.read_host = [&](const std::function<bool()>& done) { return read_until(team, memory, done); };
         result_.gpu = options_.probe_gpu(probe);
     }
 

@@ -78,6 +78,13 @@ std::int64_t choose_batch(std::span<const ExpertMeasurement> experts, const Tune
     return kMostBatch;
 }
 
+std::int64_t choose_streamed_batch(std::int64_t batch_tokens, double crossover_tokens,
+                                   const TunedModel& model) noexcept {
+    const double per_expert =
+        static_cast<double>(kMostBatch) * model.top_k / static_cast<double>(std::max(1, model.n_experts));
+    return per_expert > crossover_tokens ? kMostBatch : batch_tokens;
+}
+
 double upload_share(const GpuMeasurements& gpu, double cpu_expert_read) noexcept {
     const double cpu =
         cpu_expert_read > 0 ? std::min(gpu.shared_dram_read, cpu_expert_read) : gpu.shared_dram_read;
@@ -105,14 +112,21 @@ double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
     return enough;
 }
 
+std::optional<GpuTuning> decide_gpu(const MachineMeasurements& measured) {
+    if (!measured.gpu || measured.experts.empty()) return std::nullopt;
+    const double read = static_cast<double>(measured.expert_bytes) / expert_seconds(measured.experts, 1);
+    return GpuTuning{
+        .upload_share = upload_share(*measured.gpu, read),
+        .crossover_tokens = crossover_tokens(*measured.gpu, measured.expert_bytes, measured.experts)};
+}
+
 Tuning decide(const MachineMeasurements& measured, const TunedModel& model) {
     Tuning tuning;
     tuning.n_threads = choose_threads(measured.decodes);
     tuning.batch_tokens = choose_batch(measured.experts, model);
-    if (measured.gpu && !measured.experts.empty()) {
-        const double read = static_cast<double>(measured.expert_bytes) / expert_seconds(measured.experts, 1);
-        tuning.upload_share = upload_share(*measured.gpu, read);
-        tuning.crossover_tokens = crossover_tokens(*measured.gpu, measured.expert_bytes, measured.experts);
+    if (const auto gpu = decide_gpu(measured)) {
+        tuning.gpu = *gpu;
+        tuning.batch_tokens = choose_streamed_batch(tuning.batch_tokens, tuning.gpu.crossover_tokens, model);
     }
     return tuning;
 }

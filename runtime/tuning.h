@@ -5,6 +5,7 @@
 #include "runtime/machine_measurements.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,12 +17,21 @@ struct TunedModel {
     int top_k = 0;
 };
 
+// Of a start with a GPU.
+struct GpuTuning {
+    double upload_share = 0;  // of a layer's misses, how many are uploaded rather than computed by the CPU
+    double crossover_tokens = 0;  // per expert: from here on an upload takes no longer than the CPU
+
+    friend bool operator==(const GpuTuning&, const GpuTuning&) = default;
+};
+
+// What is taken where nothing has been measured: of a machine whose link has a third of what its CPU reads.
+inline constexpr GpuTuning kUnmeasured{.upload_share = 0.25, .crossover_tokens = 16};
+
 struct Tuning {
     int n_threads = 0;
     std::int64_t batch_tokens = 0;
-    // With a GPU, else 0:
-    double upload_share = 0;  // of a layer's misses, how many are uploaded rather than computed by the CPU
-    double crossover_tokens = 0;  // per expert: from here on an upload takes no longer than the CPU
+    GpuTuning gpu;  // zeros without one
 
     friend bool operator==(const Tuning&, const Tuning&) = default;
 };
@@ -49,6 +59,11 @@ double expert_seconds(std::span<const ExpertMeasurement> experts, double n_token
 // measured, if calls are spread evenly: 64 to 2048. Without experts 512.
 std::int64_t choose_batch(std::span<const ExpertMeasurement> experts, const TunedModel& model);
 
+// The same where batches above the crossover are streamed: a layer's experts take as long to come for many
+// tokens as for few, so as many as choose_batch() may choose, if that is above it.
+std::int64_t choose_streamed_batch(std::int64_t batch_tokens, double crossover_tokens,
+                                   const TunedModel& model) noexcept;
+
 // The share of misses that makes both sides end at once: B_pcie / B_host, where B_host is what the host's
 // memory gives in all while both run. The CPU gets no more than its kernels take. cpu_expert_read: bytes per
 // second of experts for one token.
@@ -58,6 +73,9 @@ double upload_share(const GpuMeasurements& gpu, double cpu_expert_read) noexcept
 inline constexpr double kNoCrossover = 1 << 20;
 double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
                         std::span<const ExpertMeasurement> experts);
+
+// What there is to decide of the GPU. Nothing where it, or the experts, have not been measured.
+std::optional<GpuTuning> decide_gpu(const MachineMeasurements& measured);
 
 // All of it. measured.threads and measured.decodes: not empty.
 Tuning decide(const MachineMeasurements& measured, const TunedModel& model);

@@ -7,20 +7,25 @@
 namespace greenroom::runtime {
 
 // Counted from the beginning. Experts that a layer has called for a batch, by where they were computed; calls
-// are (token, rank) pairs.
+// are (token, rank) pairs. Batches that are streamed (runtime/layer_streamer.h) have neither hits nor misses;
+// their calls are the GPU's.
 struct VramCounters {
     std::int64_t n_hits = 0;
     std::int64_t n_misses = 0;
-    std::int64_t n_uploads = 0;        // experts copied to VRAM
-    std::int64_t n_bytes_up = 0;       // of these
-    std::int64_t n_gpu_calls = 0;      // of hits
-    std::int64_t n_cpu_calls = 0;      // of misses
+    std::int64_t n_uploads = 0;   // experts copied to VRAM
+    std::int64_t n_bytes_up = 0;  // of these
+    std::int64_t n_batches_streamed = 0;
+    std::int64_t n_bytes_streamed = 0;  // of experts, through VRAM
+    std::int64_t n_gpu_calls = 0;
+    std::int64_t n_cpu_calls = 0;
     std::int64_t n_bytes_between = 0;  // activations, choices and sums, both ways, for experts
 
     // 0 where nothing was called.
     double hit_rate() const noexcept { return share(n_hits, n_misses); }
     double cpu_share() const noexcept { return share(n_cpu_calls, n_gpu_calls); }
-    std::int64_t n_bytes_over_link() const noexcept { return n_bytes_up + n_bytes_between; }
+    std::int64_t n_bytes_over_link() const noexcept {
+        return n_bytes_up + n_bytes_streamed + n_bytes_between;
+    }
 
     VramCounters& operator+=(const VramCounters& other) noexcept { return add(other, 1); }
     VramCounters& operator-=(const VramCounters& other) noexcept { return add(other, -1); }
@@ -35,6 +40,8 @@ struct VramCounters {
         n_misses += times * other.n_misses;
         n_uploads += times * other.n_uploads;
         n_bytes_up += times * other.n_bytes_up;
+        n_batches_streamed += times * other.n_batches_streamed;
+        n_bytes_streamed += times * other.n_bytes_streamed;
         n_gpu_calls += times * other.n_gpu_calls;
         n_cpu_calls += times * other.n_cpu_calls;
         n_bytes_between += times * other.n_bytes_between;

@@ -1,10 +1,12 @@
 #include "runtime/vram_tier.h"
 
 #include "quant/base/error.h"
+#include "runtime/admission.h"
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -12,10 +14,6 @@
 
 namespace greenroom::runtime {
 namespace {
-
-// Of copies under way at most, and so what a batch may change: a bound on what uploads take from the link. A
-// PCIe 4.0 x16 link has it over in 3 ms.
-constexpr std::int64_t kUploadBytes = std::int64_t{64} << 20;
 
 // Kernels read a word beyond a matrix's end. As the budget counts it.
 constexpr std::int64_t kBeyondEnd = 256;
@@ -29,23 +27,20 @@ std::vector<VramSlotLayout> slot_layouts(const ExpertLayouts& layouts, const Wei
     return all;
 }
 
-// MoE layers among the model's first n_cpu_layers.
-std::int32_t count_cpu_layers(const ExpertLayouts& layouts, int n_cpu_layers) {
-    std::int32_t n = 0;
-    while (n < layouts.n_layers() && layouts.layer(n) < n_cpu_layers) ++n;
-    return n;
-}
-
-std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts) {
-    std::vector<std::int64_t> bytes;
-    for (const VramSlotLayout& layout : layouts) bytes.push_back(layout.slot_bytes);
-    return bytes;
-}
-
 // Of the layers whose experts get slots.
-std::vector<std::int64_t> slot_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
-    std::vector<std::int64_t> bytes = slot_bytes(slot_layouts(layouts, weights));
-    bytes.erase(bytes.begin(), bytes.begin() + count_cpu_layers(layouts, n_cpu_layers));
+std::vector<std::int32_t> ordinals_with_slots(const ExpertLayouts& layouts,
+                                              std::span<const int> without_slots) {
+    std::vector<std::int32_t> ordinals;
+    for (std::int32_t ordinal = 0; ordinal < layouts.n_layers(); ++ordinal)
+        if (!std::ranges::binary_search(without_slots, layouts.layer(ordinal))) ordinals.push_back(ordinal);
+    return ordinals;
+}
+
+std::vector<std::int64_t> slot_bytes(std::span<const VramSlotLayout> layouts,
+                                     std::span<const std::int32_t> ordinals) {
+    std::vector<std::int64_t> bytes;
+    for (const std::int32_t ordinal : ordinals)
+        bytes.push_back(layouts[static_cast<std::size_t>(ordinal)].slot_bytes);
     return bytes;
 }
 
@@ -77,11 +72,8 @@ std::size_t index_of(const ExpertLayouts& layouts, cache::ExpertId id) noexcept 
 
 // Copies under way at most. The experts are held in RAM meanwhile: where not all are there, most of the slots
 // stay for what is called.
-int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layouts) {
-    constexpr std::int64_t kFewest = 4;
-    constexpr std::int64_t kMost = 256;
-    const std::vector<std::int64_t> bytes = slot_bytes(layouts);
-    std::int64_t n = std::clamp(kUploadBytes / std::ranges::max(bytes), kFewest, kMost);
+int choose_max_uploads(const RamTier& ram) {
+    std::int64_t n = 256;
     if (ram.plan().n_kept() < ram.layouts().n_all())
         for (const cache::SlotClass& c : ram.plan().classes()) n = std::min(n, c.n_slots() / 4);
     return static_cast<int>(n);
@@ -89,19 +81,25 @@ int choose_max_uploads(const RamTier& ram, std::span<const VramSlotLayout> layou
 
 }  // namespace
 
-std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights, int n_cpu_layers) {
+std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights,
+                                  std::span<const int> without_slots) {
     const std::int64_t table = table_bytes(layouts) + kBeyondEnd;
-    const std::vector<std::int64_t> bytes = slot_bytes(layouts, weights, n_cpu_layers);
+    const std::vector<std::int64_t> bytes =
+        slot_bytes(slot_layouts(layouts, weights), ordinals_with_slots(layouts, without_slots));
     if (bytes.empty()) return table;
     return table + cache::SlotPlan::most_bytes(bytes, plan_options(layouts, cache::Scope::layer, 0));
 }
 
 VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-                   int n_cpu_layers)
+                   double upload_share, std::span<const int> without_slots)
     : ram_(ram),
       layouts_(slot_layouts(ram.layouts(), weights)),
-      first_ordinal_(count_cpu_layers(ram.layouts(), n_cpu_layers)),
-      max_uploads_(choose_max_uploads(ram, layouts_)) {
+      ordinals_(ordinals_with_slots(ram.layouts(), without_slots)),
+      places_(static_cast<std::size_t>(ram.layouts().n_layers()), -1),
+      upload_share_(upload_share),
+      max_uploads_(choose_max_uploads(ram)) {
+    for (std::size_t place = 0; place < ordinals_.size(); ++place)
+        places_[static_cast<std::size_t>(ordinals_[place])] = static_cast<std::int32_t>(place);
     const ExpertLayouts& experts = ram.layouts();
     const auto n_all = static_cast<std::size_t>(n_places(experts));
     table_ = gpu::DeviceBuffer(budget, table_bytes(experts), "the table of expert slots");
@@ -109,7 +107,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     called_in_.assign(n_all, 0);
     wanted_.reserve(n_all);
 
-    const std::vector<std::int64_t> bytes = slot_bytes(experts, weights, n_cpu_layers);
+    const std::vector<std::int64_t> bytes = slot_bytes(layouts_, ordinals_);
     const cache::SlotPlanOptions options =
         plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd);
     if (bytes.empty() || options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) ||
@@ -118,11 +116,10 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     const cache::SlotPlan plan(bytes, options);
     for (const cache::SlotClass& c : plan.classes()) n_slots_ += c.n_slots();
     memory_ = gpu::DeviceBuffer(budget, plan.total_bytes() + kBeyondEnd, "expert slots");
-    for (const cache::SlotClass& c : ram.plan().classes())
-        pinned_.emplace_back(ram.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
-                             "experts in RAM");
+    pin_experts();
+    best_.resize(bytes.size());
     policy_ = cache::make_policy(ram.options().policy,
-                                 {.n_layers = experts.n_layers() - first_ordinal_,
+                                 {.n_layers = static_cast<int>(ordinals_.size()),
                                   .n_experts = experts.n_experts(),
                                   .top_k = experts.top_k(),
                                   .n_slots = plan.n_kept()},
@@ -131,7 +128,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     mover_ = std::make_unique<DeviceMover>(ram, layouts_, max_uploads_);
 
     std::vector<cache::SlotLayout> slots(bytes.size() * static_cast<std::size_t>(experts.n_experts()));
-    for (std::int32_t ordinal = first_ordinal_; ordinal < experts.n_layers(); ++ordinal) {
+    for (const std::int32_t ordinal : ordinals_) {
         const auto layer = static_cast<std::size_t>(experts.layer(ordinal));
         const VramSlotLayout& layout = slot_layout(ordinal);
         std::int32_t e = 0;
@@ -155,7 +152,15 @@ std::span<const std::byte* const> VramTier::slots(int ordinal) const noexcept {
     return {table_.as<const std::byte*>() + static_cast<std::size_t>(ordinal) * n, n};
 }
 
-void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens) {
+void VramTier::pin_experts() {
+    if (!pinned_.empty()) return;
+    for (const cache::SlotClass& c : ram_.plan().classes())
+        pinned_.emplace_back(ram_.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
+                             "experts in RAM");
+}
+
+void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens, Way way) {
+    way_ = way;
     ++batch_;
     first_step_ = n_steps_;
     n_steps_ += n_tokens;
@@ -166,6 +171,7 @@ void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens) {
         has_changed |= admit_wanted();
     }
     wanted_.clear();
+    n_missed_ = 0;
     if (has_changed)
         publish(stream);
     else
@@ -184,13 +190,20 @@ bool VramTier::take_in() {
     return n > 0;
 }
 
-// Begins to copy the most valuable of the last batch's misses. True if somebody had to go for them.
+// Begins to copy the most valuable of what the last batch has called. True if somebody had to go for them.
 bool VramTier::admit_wanted() {
     const std::int64_t n_before = cache_->n_resident();
+    const std::int64_t n_under_way = cache_->n_reading();
+    // While a batch is streamed, no CPU wants the memory that is read for uploads.
+    const std::int64_t n_most =
+        way_ == Way::streamed
+            ? max_uploads_
+            : std::min<std::int64_t>(max_uploads_,
+                                     n_under_way + uploads_to_begin(upload_share_, n_missed_, n_under_way));
     std::sort(wanted_.begin(), wanted_.end(),
               [this](cache::ExpertId a, cache::ExpertId b) { return policy_->score(a) > policy_->score(b); });
     for (const cache::ExpertId id : wanted_)
-        if (cache_->n_reading() == max_uploads_ || !admit(id)) break;
+        if (cache_->n_reading() >= n_most || !admit(id)) break;
     return cache_->n_resident() < n_before;
 }
 
@@ -199,9 +212,20 @@ bool VramTier::admit(cache::ExpertId id) {
     if (!cache_->is_absent(id) || !ram_.cache().is_resident(in_ram(id))) return true;
     if (!policy_->has_room(id.layer)) {
         const std::optional<cache::ExpertId> victim = policy_->victim(id.layer);
-        if (!victim || policy_->score(id) <= policy_->score(*victim)) return true;
+        if (!victim || !is_worth_more(policy_->score(id), policy_->score(*victim), best_score(id.layer)))
+            return true;
     }
     return cache_->demand(id) != cache::Demand::no_slot;
+}
+
+// Of the layer's experts that are there.
+double VramTier::best_score(std::int32_t layer) {
+    Best& best = best_[static_cast<std::size_t>(layer)];
+    if (std::exchange(best.batch, batch_) == batch_) return best.score;
+    best.score = -std::numeric_limits<double>::infinity();
+    for (std::int32_t e = 0; e < ram_.layouts().n_experts(); ++e)
+        if (cache_->is_resident({layer, e})) best.score = std::max(best.score, policy_->score({layer, e}));
+    return best.score;
 }
 
 void VramTier::publish(gpu::Stream& stream) {
@@ -209,8 +233,7 @@ void VramTier::publish(gpu::Stream& stream) {
     const ExpertLayouts& experts = ram_.layouts();
     for (std::int32_t ordinal = 0; ordinal < experts.n_layers(); ++ordinal)
         for (std::int32_t e = 0; e < experts.n_experts(); ++e)
-            table[index_of(experts, {ordinal, e})] =
-                is_resident({ordinal, e}) ? cache_->part(in_cache({ordinal, e}), 0) : nullptr;
+            table[index_of(experts, {ordinal, e})] = slot({ordinal, e});
     gpu::copy_to_device(stream, table_.data(), table, next_table_.bytes());
     stream.record(published_);
     is_published_ = true;
@@ -218,24 +241,23 @@ void VramTier::publish(gpu::Stream& stream) {
 
 void VramTier::on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
                         int top_k) {
-    const bool has_slots = cache_ != nullptr && ordinal >= first_ordinal_;
+    const bool is_cached = cache_ != nullptr && has_slots(ordinal);
     const auto step = static_cast<std::size_t>(top_k);
     std::int64_t token = first_step_;
     for (std::size_t i = 0; i < experts.size(); i += step, ++token)
-        if (has_slots)
-            cache_->on_request({.layer = ordinal - first_ordinal_,
+        if (is_cached)
+            cache_->on_request({.layer = in_cache({ordinal, 0}).layer,
                                 .step = token,
                                 .experts = experts.subspan(i, step),
                                 .weights = factors.subspan(i, step)});
     for (const std::int32_t expert : experts) {
         const cache::ExpertId id{ordinal, expert};
         if (std::exchange(called_in_[index_of(ram_.layouts(), id)], batch_) == batch_) continue;
-        if (is_resident(id)) {
-            ++counters_.n_hits;
-        } else {
-            ++counters_.n_misses;
-            if (has_slots) wanted_.push_back(in_cache(id));
-        }
+        const bool is_here = is_resident(id);
+        if (!is_here && is_cached) wanted_.push_back(in_cache(id));
+        if (way_ == Way::streamed) continue;
+        ++(is_here ? counters_.n_hits : counters_.n_misses);
+        if (!is_here) ++n_missed_;
     }
 }
 

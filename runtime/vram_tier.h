@@ -7,6 +7,11 @@
 // what is worth more, and publishes the table of slots that the GPU looks at. Each expert in VRAM is held in
 // RAM only while it is being copied.
 //
+// How many misses of a batch are copied is a share of them (runtime/admission.h): what the link can have of
+// the host's memory without making the CPU later. They are used from the next batch on. To compute them in
+// this one instead of on the CPU would put the copy on the token's path, for a layer waits for its last
+// expert.
+//
 // One per engine, shared by its sessions; whoever evaluates holds the engine's lock. Nothing is allocated
 // after construction.
 
@@ -14,6 +19,7 @@
 #include "gpu/memory.h"
 #include "gpu/stream.h"
 #include "runtime/device_mover.h"
+#include "runtime/layer_range.h"
 #include "runtime/ram_tier.h"
 #include "runtime/vram_counters.h"
 #include "runtime/weights.h"
@@ -29,16 +35,20 @@ namespace greenroom::runtime {
 class VramTier {
   public:
     // budget_bytes: what it may take from the budget; with too little for a slot of each size no expert ever
-    // is in VRAM. The experts of the model's first n_cpu_layers get no slots. ram and budget must outlive it.
-    // Error{out_of_memory}.
+    // is in VRAM. upload_share: of misses. without_slots: layers (in rising order) whose experts get none.
+    // ram and budget must outlive it. Error{out_of_memory}.
     VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-             int n_cpu_layers = 0);
+             double upload_share, std::span<const int> without_slots = {});
 
     // With room for all experts, but for those that get no slots.
     static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights,
-                                   int n_cpu_layers = 0);
+                                   std::span<const int> without_slots = {});
 
     int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }
+    // Is it the first MoE layer of these?
+    bool is_first(int ordinal, LayerRange layers) const {
+        return ordinal == 0 || ram_.layouts().layer(ordinal - 1) < layers.first;
+    }
 
     // The layer's experts' slots, nullptr where an expert has none, in device memory; and what a slot holds.
     std::span<const std::byte* const> slots(int ordinal) const noexcept;
@@ -46,8 +56,19 @@ class VramTier {
         return layouts_[static_cast<std::size_t>(ordinal)];
     }
 
-    // Before a batch of n tokens goes through the layers on this stream.
-    void begin_batch(gpu::Stream& stream, std::int64_t n_tokens);
+    // nullptr: it has none. In device memory; the same until the next batch.
+    const std::byte* slot(cache::ExpertId id) const {
+        return is_resident(id) ? cache_->part(in_cache(id), 0) : nullptr;
+    }
+
+    // Pins the slots in RAM as far as the system allows, so that copies from there run beside everything
+    // else. Done already where there are slots in VRAM.
+    void pin_experts();
+
+    // Before a batch of n tokens goes through the layers on this stream. streamed: all experts come to VRAM
+    // (LayerStreamer), so that none is missed.
+    enum class Way { split, streamed };
+    void begin_batch(gpu::Stream& stream, std::int64_t n_tokens, Way way = Way::split);
     // What a layer's router has chosen for the batch: top_k of each token.
     void on_calls(int ordinal, std::span<const std::int32_t> experts, std::span<const float> factors,
                   int top_k);
@@ -57,13 +78,16 @@ class VramTier {
         counters_.n_cpu_calls += n_cpu_calls;
         counters_.n_bytes_between += n_bytes;
     }
+    // In a batch that is streamed: one more, and an expert's copy.
+    void count_streamed_batch() noexcept { ++counters_.n_batches_streamed; }
+    void count_streamed(std::int64_t n_bytes) noexcept { counters_.n_bytes_streamed += n_bytes; }
     // After what the stream has been given of a layer: until that is done its slots are in use.
     void record_use(gpu::Stream& stream) { stream.record(last_use_); }
 
     std::int64_t bytes() const noexcept { return memory_.bytes(); }  // of slots
     std::int64_t n_slots() const noexcept { return n_slots_; }
     bool is_resident(cache::ExpertId id) const {
-        return cache_ != nullptr && id.layer >= first_ordinal_ && cache_->is_resident(in_cache(id));
+        return cache_ != nullptr && has_slots(id.layer) && cache_->is_resident(in_cache(id));
     }
     std::int64_t n_resident() const noexcept { return cache_ == nullptr ? 0 : cache_->n_resident(); }
     const VramCounters& counters() const noexcept { return counters_; }
@@ -72,18 +96,21 @@ class VramTier {
     bool take_in();
     bool admit_wanted();
     bool admit(cache::ExpertId id);
-    // The cache counts from the first layer that has slots on.
-    cache::ExpertId in_cache(cache::ExpertId id) const noexcept {
-        return {id.layer - first_ordinal_, id.index};
+    double best_score(std::int32_t layer);
+    bool has_slots(int ordinal) const { return places_[static_cast<std::size_t>(ordinal)] >= 0; }
+    // The cache counts the layers that have slots.
+    cache::ExpertId in_cache(cache::ExpertId id) const {
+        return {places_[static_cast<std::size_t>(id.layer)], id.index};
     }
-    cache::ExpertId in_ram(cache::ExpertId id) const noexcept {
-        return {id.layer + first_ordinal_, id.index};
+    cache::ExpertId in_ram(cache::ExpertId id) const {
+        return {ordinals_[static_cast<std::size_t>(id.layer)], id.index};
     }
     void publish(gpu::Stream& stream);
 
     RamTier& ram_;
     std::vector<VramSlotLayout> layouts_;  // by ordinal
-    std::int32_t first_ordinal_ = 0;       // of the layers whose experts have slots
+    std::vector<std::int32_t> ordinals_;   // of the layers whose experts have slots
+    std::vector<std::int32_t> places_;     // by ordinal: where it is in ordinals_; -1: no slots
     std::int64_t n_slots_ = 0;
     gpu::DeviceBuffer memory_;  // the slots
     gpu::DeviceBuffer table_;   // a pointer by ordinal and expert
@@ -95,14 +122,23 @@ class VramTier {
     std::unique_ptr<DeviceMover> mover_;
     std::unique_ptr<cache::ExpertCache> cache_;  // nullptr: no slots
 
+    double upload_share_;
     int max_uploads_ = 0;
     bool is_published_ = false;
+    Way way_ = Way::split;
     VramCounters counters_;
     std::int64_t batch_ = 0;       // its number, from 1 on
     std::int64_t first_step_ = 0;  // of the batch's tokens
     std::int64_t n_steps_ = 0;
     std::vector<std::int64_t> called_in_;  // by ordinal and expert: the last batch that called it
-    std::vector<cache::ExpertId> wanted_;  // the batch's misses, as the cache counts
+    std::vector<cache::ExpertId> wanted_;  // what the batch has called and is not there, as the cache counts
+    std::int64_t n_missed_ = 0;            // experts that the CPU has computed for it
+    // Of a layer as the cache counts, and the batch at whose beginning it was looked up.
+    struct Best {
+        std::int64_t batch = 0;
+        double score = 0;
+    };
+    std::vector<Best> best_;
     std::vector<cache::ExpertId> arrived_;
 };
 

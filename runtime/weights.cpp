@@ -306,7 +306,8 @@ Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec) {
     return weights;
 }
 
-void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit_matrix,
+void for_each_resident(Weights& weights, LayerRange layers,
+                       const std::function<void(TensorView&)>& visit_matrix,
                        const std::function<void(FloatArray&)>& visit_array) {
     const auto matrices = [&visit_matrix](std::initializer_list<TensorView*> views) {
         for (TensorView* view : views)
@@ -316,9 +317,14 @@ void for_each_resident(Weights& weights, const std::function<void(TensorView&)>&
         for (FloatArray* array : all)
             if (!array->empty()) visit_array(*array);
     };
-    matrices({&weights.token_embedding, &weights.output});
-    arrays({&weights.output_norm});
-    for (LayerWeights& layer : weights.layers) {
+    const auto n_layers = static_cast<int>(weights.layers.size());
+    if (layers.contains(0)) matrices({&weights.token_embedding});
+    if (layers.contains(n_layers)) {
+        matrices({&weights.output});
+        arrays({&weights.output_norm});
+    }
+    for (int i = layers.first; i < std::min(layers.end, n_layers); ++i) {
+        LayerWeights& layer = weights.layers[static_cast<std::size_t>(i)];
         arrays({&layer.attention_norm, &layer.ffn_norm});
         if (auto* mla = std::get_if<MlaWeights>(&layer.attention)) {
             matrices({&mla->q, &mla->q_a, &mla->q_b, &mla->kv_a, &mla->k_b, &mla->k_b_transposed, &mla->v_b,

@@ -7,6 +7,7 @@
 
 #include "quant/base/tensor_view.h"
 #include "quant/gguf.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 
 #include <cstdint>
@@ -125,10 +126,11 @@ struct Weights {
 // could mean a wrong answer.
 Weights bind_weights(const quant::Gguf& gguf, const ModelSpec& spec);
 
-// Calls visit_matrix with every view that there is but those of the routed experts, and visit_array with
-// every array that is not empty, those of the experts' biases included. One that two uses share (a tied
+// Calls visit_matrix with every view that these layers have but those of the routed experts, and visit_array
+// with every array that is not empty, those of the experts' biases included. One that two uses share (a tied
 // output) is visited twice.
-void for_each_resident(Weights& weights, const std::function<void(TensorView&)>& visit_matrix,
+void for_each_resident(Weights& weights, LayerRange layers,
+                       const std::function<void(TensorView&)>& visit_matrix,
                        const std::function<void(FloatArray&)>& visit_array);
 
 }  // namespace greenroom::runtime

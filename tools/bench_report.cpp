@@ -77,13 +77,19 @@ ordered_json gpu_json(const BenchResult& result) {
     const runtime::VramCounters& counters = result.speed.vram;
     const auto with_gpu = [&usage](auto value) { return usage ? ordered_json(value) : ordered_json(); };
     const runtime::GpuUsage& known = usage ? *usage : runtime::GpuUsage();
-    return {{"vram_budget", with_gpu(known.total_bytes)},
+    return {{"n_gpu_layers", with_gpu(known.layers.size())},
+            {"vram_budget", with_gpu(known.total_bytes)},
             {"vram_used", with_gpu(known.used_bytes)},
             {"n_experts_in_vram", with_gpu(known.n_slots)},
             {"vram_hits", with_gpu(counters.n_hits)},
             {"vram_misses", with_gpu(counters.n_misses)},
             {"vram_uploads", with_gpu(counters.n_uploads)},
             {"vram_hit_rate", with_gpu(counters.hit_rate())},
+            {"stream_above", usage && known.stream_above < runtime::GpuOptions::kNeverStream
+                                 ? ordered_json(known.stream_above)
+                                 : ordered_json()},
+            {"batches_streamed", with_gpu(counters.n_batches_streamed)},
+            {"bytes_streamed", with_gpu(counters.n_bytes_streamed)},
             {"pcie_bytes", with_gpu(counters.n_bytes_over_link())},
             {"cpu_share", with_gpu(counters.cpu_share())}};
 }

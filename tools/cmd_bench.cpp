@@ -46,9 +46,11 @@ full. Into VRAM they come when they are called: the first figures with a GPU are
   gpu_info, model_filename, model_type, model_size, model_n_params, n_batch, n_threads, n_threads_batch, type_k, type_v, activations,
   ram_budget, resident_weights, kv_cache, working_memory, n_experts, n_experts_in_memory, cache_policy,
   cache_scope, prefetch_layers, hit_rate, bytes_read, stall_us (these three while the clock ran; µs waited for
-  the disk), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits, vram_misses, vram_uploads,
-  vram_hit_rate, pcie_bytes, cpu_share (of calls; these six while the clock ran; with a GPU), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns, samples_ts,
-  peak_rss (of the program so far). Sizes in bytes.
+  the disk), n_gpu_layers (the output counted), vram_budget, vram_used, n_experts_in_vram (slots), vram_hits,
+  vram_misses, vram_uploads, vram_hit_rate, stream_above (tokens per expert; null: never), batches_streamed,
+  bytes_streamed, pcie_bytes, cpu_share (of calls; all from vram_hits on but stream_above while the clock ran;
+  with a GPU), warmup, n_prompt, n_gen, n_depth, test_time, avg_ns, stddev_ns, avg_ts, stddev_ts, samples_ns,
+  samples_ts, peak_rss (of the program so far). Sizes in bytes.
 
 Examples:
   greenroom bench -m model.gguf
@@ -56,6 +58,7 @@ Examples:
   greenroom bench -m model.gguf -p 512,2048 -n 0 -b 128,512 -r 3
   greenroom bench -m model.gguf -p 0 -n 128 --ram 25%,50%,100% --cache-policy learned,lru
   greenroom bench -m model.gguf -p 0 -n 128 --vram 4GiB,8GiB,12GiB -ncmoe 0,8
+  greenroom bench -m model.gguf -p 4096 -n 0 -b 256,2048 --stream-above 0,off
   greenroom bench -m model.gguf -pg 2048,256 -d 0,8192 -o json > speed.json)";
 
 // What the model is loaded with.
@@ -116,6 +119,7 @@ class BenchCommand : public Command {
         const std::vector<SpeedTest> tests = requested_tests();
         const Loads loads = loads_.combinations();
         const Sessions sessions = sessions_.combinations();
+        profile_ = StartProfile::find(model_path_);
 
         BenchReport report(format_);
         std::size_t n_done = 0;
@@ -141,6 +145,10 @@ class BenchCommand : public Command {
                                                                        {"csv", BenchFormat::csv},
                                                                        {"json", BenchFormat::json},
                                                                        {"jsonl", BenchFormat::jsonl}};
+
+    static bool is_given(const std::vector<GivenFlag>& flags, const std::string& name) {
+        return std::ranges::any_of(flags, [&](const GivenFlag& flag) { return flag.first == name; });
+    }
 
     void add_test_option(const std::string& flag, std::vector<std::string>& texts, const std::string& type,
                          const std::string& help, const std::string& otherwise) {
@@ -231,13 +239,17 @@ class BenchCommand : public Command {
     }
 
     // All tests with one engine. False when interrupted; n_done counts the tests that were reported.
-    bool measure_all(const FlagLists<LoadSettings>::Combination& load, const Sessions& sessions,
+    bool measure_all(const FlagLists<LoadSettings>::Combination& load, Sessions sessions,
                      const std::vector<SpeedTest>& tests, BenchReport& report, std::size_t& n_done) {
         ProgressBar bar;
-        const auto engine = runtime::Engine::open(
-            model_path_, StartThreads::choose(model_path_, load.settings.threads).threads);
+        const auto engine = runtime::Engine::open(model_path_, profile_.threads(load.settings.threads));
         check_context(*engine, tests);
-        engine->load_weights(load_options(*engine, load.settings.memory,
+        for (auto& [settings, given] : sessions)
+            if (!is_given(given, "--batch-size"))
+                settings.batch_tokens =
+                    choose_batch(*engine, profile_, load.settings.memory,
+                                 largest_session(*engine, Sessions{{settings, given}}, tests));
+        engine->load_weights(load_options(*engine, profile_, load.settings.memory,
                                           largest_session(*engine, sessions, tests), bar.reporter()));
         const runtime::ModelInventory model = runtime::take_inventory(engine->file());
         bar.clear();
@@ -270,6 +282,7 @@ class BenchCommand : public Command {
     }
 
     std::string model_path_;
+    StartProfile profile_;
     std::vector<std::string> n_prompt_;
     std::vector<std::string> n_gen_;
     std::vector<std::string> n_prompt_gen_;

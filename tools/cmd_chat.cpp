@@ -96,9 +96,11 @@ class ChatCommand : public Command {
             open_standard_input(no_history_ ? "" : state_file_path("chat_history"));
 
         ProgressBar bar;
-        const auto engine =
-            runtime::Engine::open(model_path_, StartThreads::choose(model_path_, threads_).threads);
-        engine->load_weights(load_options(*engine, memory_, options_.session, bar.reporter()));
+        const StartProfile profile = StartProfile::find(model_path_);
+        const auto engine = runtime::Engine::open(model_path_, profile.threads(threads_));
+        if (app_.count("--batch-size") == 0)
+            options_.session.batch_tokens = choose_batch(*engine, profile, memory_, options_.session);
+        engine->load_weights(load_options(*engine, profile, memory_, options_.session, bar.reporter()));
         const ChatFormat format(*engine, format_options_);
         Chat chat(*engine, format, options_);
         const runtime::IdleFiller filler(*engine);  // while the user reads and types

@@ -57,7 +57,7 @@ class LogitsCommand : public Command {
         session_options_.activations = Activations::f32;
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
-        add_cpu_moe_flag(app_, memory_.gpu);
+        add_expert_place_flags(app_, memory_.gpu);
         add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }
@@ -68,7 +68,8 @@ class LogitsCommand : public Command {
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, threads_);
         if (session_options_.context_tokens == 0) session_options_.context_tokens = n_tokens;
-        engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
+        engine->load_weights(load_options(*engine, StartProfile::find(engine->file()), memory_,
+                                          session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
 
         const std::int64_t n_vocab = engine->spec().n_vocab;

@@ -51,7 +51,7 @@ class PerplexityCommand : public Command {
         add_batch_option(app_, session_options_.batch_tokens);
         add_kv_cache_options(app_, session_options_);
         add_memory_options(app_, memory_);
-        add_cpu_moe_flag(app_, memory_.gpu);
+        add_expert_place_flags(app_, memory_.gpu);
         add_thread_options(app_, threads_);
         add_activations_option(app_, session_options_.activations);
     }
@@ -60,7 +60,8 @@ class PerplexityCommand : public Command {
         const std::string text = read_prompt_file(text_path_);
         ProgressBar bar;
         const auto engine = runtime::Engine::open(model_path_, threads_);
-        engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
+        engine->load_weights(load_options(*engine, StartProfile::find(engine->file()), memory_,
+                                          session_options_, bar.reporter()));
         const std::vector<text::TokenId> tokens = engine->tokenizer().encode(
             text, {.special = text::SpecialTokens::literal, .add_bos_eos = text::AddBosEos::as_metadata});
         runtime::Session session(*engine, session_options_);

@@ -107,8 +107,8 @@ class RunCommand : public Command {
         const std::string prompt = input_.prompt();
 
         ProgressBar bar;
-        const StartThreads start = StartThreads::choose(model_path_, threads_);
-        const auto engine = runtime::Engine::open(model_path_, start.threads);
+        const StartProfile profile = StartProfile::find(model_path_);
+        const auto engine = runtime::Engine::open(model_path_, profile.threads(threads_));
         const std::vector<text::TokenId> tokens = encode(engine->tokenizer(), prompt);
         if (options_.ignore_end_of_generation)
             for (const runtime::LogitBias& ban : runtime::end_of_generation_bans(engine->tokenizer()))
@@ -116,8 +116,10 @@ class RunCommand : public Command {
         runtime::Sampler sampler(sampler_options_, engine->spec().n_vocab);
         session_options_.context_tokens =
             choose_context(engine->spec(), static_cast<std::int64_t>(tokens.size()));
+        if (app_.count("--batch-size") == 0)
+            session_options_.batch_tokens = choose_batch(*engine, profile, memory_, session_options_);
         const Stopwatch since_load;
-        engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
+        engine->load_weights(load_options(*engine, profile, memory_, session_options_, bar.reporter()));
         runtime::Session session(*engine, session_options_);
         const double load_s = since_load.seconds();
         if (!quiet_) {
@@ -141,7 +143,10 @@ class RunCommand : public Command {
         // The shell's prompt should not stick to the answer; a file gets the answer alone.
         if (last != '\n' && output_is_terminal()) write_output("\n");
         if (!quiet_) print_figures(*engine, session, result, load_s, sampler.seed());
-        if (stats_) write_error(fmt::format("profile   {}\n", start.because) + expert_report_text(*engine));
+        if (stats_)
+            write_error(
+                fmt::format("profile   {}\n", profile.describe(threads_, session_options_.batch_tokens)) +
+                expert_report_text(*engine));
         if (!stats_path_.empty()) write_stats(*engine, result, load_s);
         return kExitOk;
     }

@@ -130,7 +130,8 @@ class TraceCommand : public Command {
         check_memory(shape, n_tokens, scores);
         TraceRecorder recorder(shape, n_tokens, scores);
         // The model's weights get what the trace leaves.
-        engine->load_weights(load_options(*engine, memory_, session_options_, bar.reporter()));
+        engine->load_weights(load_options(*engine, StartProfile::find(engine->file()), memory_,
+                                          session_options_, bar.reporter()));
         auto session = std::make_unique<runtime::Session>(*engine, session_options_);
 
         const std::atomic<bool>& interrupted = catch_interrupt();

@@ -26,8 +26,9 @@ namespace {
 constexpr const char* kExamples =
     R"(Takes some seconds, and needs the machine for itself. The profile is kept in
 $XDG_DATA_HOME/greenroom/profiles (by default ~/.local/share/greenroom/profiles), one for each machine and
-model; run, chat and bench take their number of threads from it unless -t is given. The other choices are
-printed and kept, and not used by themselves: -b sets the batch.
+model; run, chat and bench take their number of threads and the size of a batch from it unless -t and -b are
+given. With a GPU every start takes from it how many misses are uploaded, and from how many tokens on layers
+are streamed (--stream-above); without a profile these are measured at the start, for a second at most.
 
 Examples:
   greenroom tune -m model.gguf
@@ -70,9 +71,9 @@ std::string table_of(const runtime::Profile& profile) {
                    t.batch_tokens);
     if (m.gpu) {
         fmt::format_to(to, "{:<20} {:>8.0f} %   of misses: the link's part of the host's memory\n",
-                       "upload share", 100 * t.upload_share);
+                       "upload share", 100 * t.gpu.upload_share);
         fmt::format_to(to, "{:<20} {:>10.1f}   tokens per expert: the CPU takes as long as the upload\n",
-                       "crossover", t.crossover_tokens);
+                       "crossover", t.gpu.crossover_tokens);
     }
     return text;
 }

@@ -1,5 +1,6 @@
 #include "tools/expert_report.h"
 
+#include "tools/gpu_options.h"
 #include "tools/printable.h"
 
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 
 #include <iterator>
 #include <optional>
+#include <string_view>
 
 namespace greenroom::tools {
 namespace {
@@ -19,22 +21,53 @@ double share(std::int64_t part, std::int64_t whole) {
 
 double seconds(std::int64_t us) { return static_cast<double>(us) * 1e-6; }
 
-std::string gpu_text(const runtime::GpuUsage& usage) {
+std::string_view tuned_text(runtime::GpuUsage::Tuned tuned) {
+    using Tuned = runtime::GpuUsage::Tuned;
+    return tuned == Tuned::as_given ? "profile" : tuned == Tuned::at_start ? "start" : "none";
+}
+
+std::string_view measured_text(runtime::GpuUsage::Tuned tuned) {
+    using Tuned = runtime::GpuUsage::Tuned;
+    return tuned == Tuned::as_given   ? "as the profile says"
+           : tuned == Tuned::at_start ? "as measured at the start"
+                                      : "not measured";
+}
+
+bool may_stream(const runtime::GpuUsage& usage) {
+    return usage.stream_above < runtime::GpuOptions::kNeverStream;
+}
+
+std::string streaming_text(const runtime::GpuUsage& usage) {
+    const runtime::VramCounters& c = usage.experts;
+    std::string text = fmt::format("streamed  {} batches, {} of experts; ", c.n_batches_streamed,
+                                   human_bytes(c.n_bytes_streamed));
+    if (usage.staging_bytes == 0)
+        text += may_stream(usage) ? "no batch is so large, or there is no room" : "off";
+    else
+        text += fmt::format("above {:.1f} tokens per expert, through {}", usage.stream_above,
+                            human_bytes(usage.staging_bytes));
+    return text + "\n";
+}
+
+std::string gpu_text(const runtime::GpuUsage& usage, int n_layers) {
     const runtime::VramCounters& c = usage.experts;
     return fmt::format(
-        "vram      {} of {} on {}: {} that every token needs, {} for experts\n"
+        "vram      {} of {} on {}: {}, {} that every token needs, {} for experts\n"
         "on stage  {} experts, room for {}; {:.1f} % hits of {}; {} uploads; the CPU had {:.1f} % of the "
         "calls\n"
-        "PCIe      {} for experts: {} of weights, {} of activations\n",
+        "PCIe      {} for experts: {} of weights, {} of activations; uploads for {:.0f} % of misses ({})\n{}",
         human_bytes(usage.used_bytes), human_bytes(usage.total_bytes), printable(usage.device_name, 80),
-        human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes), usage.n_on_stage, usage.n_slots,
-        100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads, 100 * c.cpu_share(),
-        human_bytes(c.n_bytes_over_link()), human_bytes(c.n_bytes_up), human_bytes(c.n_bytes_between));
+        layers_text(usage, n_layers), human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes),
+        usage.n_on_stage, usage.n_slots, 100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads,
+        100 * c.cpu_share(), human_bytes(c.n_bytes_over_link()),
+        human_bytes(c.n_bytes_up + c.n_bytes_streamed), human_bytes(c.n_bytes_between),
+        100 * usage.upload_share, measured_text(usage.tuned), streaming_text(usage));
 }
 
 ordered_json as_json(const runtime::GpuUsage& usage) {
     const runtime::VramCounters& c = usage.experts;
     return {{"device", printable(usage.device_name)},
+            {"n_gpu_layers", usage.layers.size()},
             {"vram_budget", usage.total_bytes},
             {"vram_used", usage.used_bytes},
             {"resident_weights", usage.resident_bytes},
@@ -47,6 +80,12 @@ ordered_json as_json(const runtime::GpuUsage& usage) {
             {"uploads", c.n_uploads},
             {"bytes_uploaded", c.n_bytes_up},
             {"bytes_of_activations", c.n_bytes_between},
+            {"upload_share", usage.upload_share},
+            {"stream_above", may_stream(usage) ? ordered_json(usage.stream_above) : ordered_json()},
+            {"tuned", tuned_text(usage.tuned)},
+            {"staging", usage.staging_bytes},
+            {"batches_streamed", c.n_batches_streamed},
+            {"bytes_streamed", c.n_bytes_streamed},
             {"gpu_calls", c.n_gpu_calls},
             {"cpu_calls", c.n_cpu_calls},
             {"cpu_share", c.cpu_share()}};
@@ -71,15 +110,14 @@ ordered_json as_json(const cache::CacheCounters& c) {
 std::string expert_report_text(const runtime::Engine& engine) {
     const runtime::RamTier* tier = engine.experts();
     const std::optional<runtime::GpuUsage> usage = engine.gpu_usage();
-    if (tier == nullptr)
-        return (usage ? gpu_text(*usage) : "") + "experts: the model has none that are routed\n";
+    const std::string on_gpu = usage ? gpu_text(*usage, engine.spec().n_layers()) : "";
+    if (tier == nullptr) return on_gpu + "experts: the model has none that are routed\n";
     const cache::ExpertCache& cache = tier->cache();
     const cache::CacheCounters all = cache.total();
-    std::string text = usage ? gpu_text(*usage) : "";
+    std::string text = on_gpu;
     auto to = std::back_inserter(text);
     fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts ({})\n",
-                   human_bytes(engine.memory_budget().total),
-                   human_bytes(usage ? 0 : engine.resident_weights_bytes()),
+                   human_bytes(engine.memory_budget().total), human_bytes(engine.resident_ram_bytes()),
                    human_bytes(tier->plan().total_bytes()), tier->arena().describe());
     fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
                    tier->layouts().n_all(), tier->options().policy,
@@ -112,7 +150,7 @@ ordered_json expert_report_json(const runtime::Engine& engine) {
     const cache::ReaderStats reads = engine.reader().stats();
     ordered_json report{{"budget",
                          {{"total", budget.total},
-                          {"resident_weights", engine.resident_weights_bytes()},
+                          {"resident_weights", engine.resident_ram_bytes()},
                           {"expert_slots", budget.experts},
                           {"sessions", budget.sessions}}},
                         {"reader",

@@ -1,12 +1,14 @@
 #include "tools/memory_options.h"
 
 #include "cache/policies.h"
+#include "quant/base/error.h"
 #include "runtime/available_memory.h"
 #include "tools/options.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -52,18 +54,40 @@ void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, Mem
     add_batch_option(app, session.batch_tokens);
     add_kv_cache_options(app, session);
     add_memory_options(app, memory);
-    add_cpu_moe_flag(app, memory.gpu);
+    add_expert_place_flags(app, memory.gpu);
     add_thread_options(app, threads);
     add_activations_option(app, session.activations);
 }
 
-runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
-                                  const runtime::SessionOptions& session, ProgressFn progress) {
+std::int64_t choose_batch(const runtime::Engine& engine, const StartProfile& profile,
+                          const MemoryFlags& flags, runtime::SessionOptions session) {
+    const std::int64_t otherwise = session.batch_tokens;
+    if (!profile.profile) return otherwise;
+    session.batch_tokens = profile.profile->tuning.batch_tokens;
+    if (flags.ram.is_given()) session.batch_tokens = std::min(session.batch_tokens, otherwise);
+    const runtime::GpuOptions gpu = gpu_options(flags.gpu, engine.spec().n_layers());
+    if (gpu.use == runtime::GpuOptions::Use::off || session.batch_tokens <= otherwise)
+        return session.batch_tokens;
+    const std::string& path = engine.file().path();
+    try {
+        runtime::GpuLane::check({path, engine.spec(), engine.weights(), nullptr, engine.threads()}, gpu,
+                                runtime::plan_session(engine.spec(), path, session, engine.team_size()), 1);
+    } catch (const Error&) {
+        return otherwise;  // loading says what there is to say about the GPU
+    }
+    return session.batch_tokens;
+}
+
+runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,
+                                  const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress) {
     runtime::LoadOptions options;
     options.progress = std::move(progress);
     options.ram_bytes = flags.ram.is_given() ? flags.ram.of(runtime::available_memory_bytes()) : 0;
     options.experts = flags.experts;
-    options.gpu = gpu_options(flags.gpu, engine.spec().n_layers());
+    options.gpu = gpu_options(flags.gpu, engine);
+    options.gpu.tuning = profile.gpu();
+    options.gpu.measures = !options.gpu.tuning;
     options.session = session;
     return options;
 }

@@ -6,6 +6,7 @@
 #include "runtime/engine.h"
 #include "tools/gpu_options.h"
 #include "tools/memory_size.h"
+#include "tools/profile_file.h"
 
 #include <CLI/CLI.hpp>
 
@@ -21,13 +22,20 @@ struct MemoryFlags {
 // value
 void add_memory_options(CLI::App& app, MemoryFlags& flags);
 
-// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -t,
-// -tb, --cpu-strict and --activations.
+// All that evaluating takes, but for the size of the context: -b, the KV cache, the flags above, -cmoe, -ot,
+// -t, -tb, --cpu-strict and --activations.
 void add_evaluation_options(CLI::App& app, runtime::SessionOptions& session, MemoryFlags& memory,
                             runtime::ThreadOptions& threads);
 
-// For one session of this kind, of the model that the engine has opened. Bad usage: see gpu_options().
-runtime::LoadOptions load_options(const runtime::Engine& engine, const MemoryFlags& flags,
-                                  const runtime::SessionOptions& session, ProgressFn progress);
+// Tokens of a batch for a session of this kind, where -b is not given: as many as the profile says, if the
+// GPU has room for them. Where --ram limits memory, no more than the session has: the rest is for experts.
+std::int64_t choose_batch(const runtime::Engine& engine, const StartProfile& profile,
+                          const MemoryFlags& flags, runtime::SessionOptions session);
+
+// For one session of this kind, of the model that the engine has opened and the profile is for. Without a
+// profile that knows the GPU it is measured while the model is loaded. Bad usage: see gpu_options().
+runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,
+                                  const MemoryFlags& flags, const runtime::SessionOptions& session,
+                                  ProgressFn progress);
 
 }  // namespace greenroom::tools

@@ -214,12 +214,13 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 10> kFlags{{{"-cmoe", "--cpu-moe"},
+    constexpr std::array<Flag, 11> kFlags{{{"-cmoe", "--cpu-moe"},
                                            {"-ctk", "--cache-type-k"},
                                            {"-ctv", "--cache-type-v"},
                                            {"-dev", "--device"},
                                            {"-ncmoe", "--n-cpu-moe"},
                                            {"-ngl", "--gpu-layers"},
+                                           {"-ot", "--override-tensor"},
                                            {"-pg", "--n-prompt-gen"},
                                            {"-sys", "--system-prompt"},
                                            {"-sysf", "--system-prompt-file"},

@@ -66,24 +66,47 @@ void save_profile(const std::string& path, const runtime::Profile& profile) {
     file.commit();
 }
 
-StartThreads StartThreads::choose(const std::string& model_path, const runtime::ThreadOptions& given) {
-    if (given.n_threads > 0) return {given, fmt::format("{} threads, as -t says", given.n_threads)};
+StartProfile StartProfile::find(const std::string& model_path) {
     try {
-        const runtime::ProfileKey key = runtime::profile_key(quant::Gguf::open(model_path));
-        const std::string path = profile_path(key);
-        if (const auto profile = load_profile(path, key)) {
-            const int n = profile->tuning.n_threads;
-            runtime::ThreadOptions threads = given;
-            threads.n_threads = n;
-            // What the profile knows is decoding; a prompt takes all cores.
-            if (threads.n_threads_batch == 0)
-                threads.n_threads_batch = std::max(n, cpu::default_thread_count());
-            return {threads, fmt::format("{} threads, from the profile {}", n, path)};
-        }
+        return find(quant::Gguf::open(model_path));
     } catch (const Error&) {
-        // Engine::open() finds the same and says it.
+        return {};  // Engine::open() finds the same and says it
     }
-    return {given, "none for this model and machine (`greenroom tune` makes one): a thread per core"};
+}
+
+StartProfile StartProfile::find(const quant::Gguf& model) {
+    const runtime::ProfileKey key = runtime::profile_key(model);
+    StartProfile start{profile_path(key), std::nullopt};
+    start.profile = load_profile(start.path, key);
+    return start;
+}
+
+runtime::ThreadOptions StartProfile::threads(const runtime::ThreadOptions& given) const {
+    runtime::ThreadOptions threads = given;
+    if (given.n_threads > 0 || !profile) return threads;
+    threads.n_threads = profile->tuning.n_threads;
+    // What the profile knows is decoding; a prompt takes all cores.
+    if (threads.n_threads_batch == 0)
+        threads.n_threads_batch = std::max(threads.n_threads, cpu::default_thread_count());
+    return threads;
+}
+
+std::optional<runtime::GpuTuning> StartProfile::gpu() const {
+    if (!profile || !profile->measured.gpu || profile->tuning.gpu == runtime::GpuTuning{})
+        return std::nullopt;
+    return profile->tuning.gpu;
+}
+
+std::string StartProfile::describe(const runtime::ThreadOptions& given, std::int64_t batch_tokens) const {
+    std::string text =
+        given.n_threads > 0 ? fmt::format("{} threads, as -t says", given.n_threads)
+        : profile           ? fmt::format("{} threads", profile->tuning.n_threads)
+                  : "none for this model and machine (`greenroom tune` makes one): a thread per core";
+    if (!profile) return text;
+    text += fmt::format("{} from the profile {}", given.n_threads > 0 ? "; other sizes" : ",", path);
+    if (batch_tokens == profile->tuning.batch_tokens)
+        text += fmt::format("; batches of {} tokens", batch_tokens);
+    return text;
 }
 
 }  // namespace greenroom::tools

@@ -24,14 +24,23 @@ std::optional<runtime::Profile> load_profile(const std::string& path, const runt
 // Makes the folder and replaces the file at once. Error{io}.
 void save_profile(const std::string& path, const runtime::Profile& profile);
 
-// With how many threads a model starts, and who says so.
-struct StartThreads {
-    runtime::ThreadOptions threads;  // for Engine::open()
-    std::string because;             // a line for --stats
+// The profile that a start goes by, if there is one.
+struct StartProfile {
+    std::string path;  // where it is
+    std::optional<runtime::Profile> profile;
 
-    // -t, where it is given (not 0), else the profile's, else one per core. Reads the model's metadata. What
-    // is wrong with the model is left to Engine::open() to say.
-    static StartThreads choose(const std::string& model_path, const runtime::ThreadOptions& given);
+    // Reads the model's metadata. What is wrong with the model is left to Engine::open() to say.
+    static StartProfile find(const std::string& model_path);
+    static StartProfile find(const quant::Gguf& model);
+
+    // -t, where it is given (not 0), else the profile's number, else one per core.
+    runtime::ThreadOptions threads(const runtime::ThreadOptions& given) const;
+
+    // What it says of the GPU; nothing where none was measured.
+    std::optional<runtime::GpuTuning> gpu() const;
+
+    // A line for --stats: what comes from where. given: by flags. batch_tokens: in use.
+    std::string describe(const runtime::ThreadOptions& given, std::int64_t batch_tokens) const;
 };
 
 }  // namespace greenroom::tools

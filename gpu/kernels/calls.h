@@ -36,14 +36,22 @@ struct HostCalls {
     std::int32_t* experts = nullptr;  // [n_calls]: of every call
     float* weights = nullptr;         // [n_calls]
     std::int32_t* missed = nullptr;   // [n_calls]: the expert of a miss, -1 of a hit
-    std::uint32_t* ready = nullptr;   // step->step, once the three are written
+    std::uint32_t* ready = nullptr;   // step->step, once all of it is written
+    float* x = nullptr;               // [n_tokens, d_model], written if any call missed; nullptr: never
 };
 
 // slots: of the layer's experts, n_experts <= 512 pointers in device memory, nullptr where an expert has no
-// slot. experts, weights: as route() writes them.
+// slot. experts, weights: as route() writes them. x: what the experts are given; looked at only where the
+// host is told it, and then for few tokens: one block copies them.
 void split_calls(Stream& stream, const HitGroups& hits, const HostCalls& host,
                  std::span<const std::int32_t> experts, std::span<const float> weights,
-                 std::span<const std::byte* const> slots, const StepState* step);
+                 std::span<const std::byte* const> slots, const StepState* step, ConstMatrixView x = {});
+
+// Tells the host which experts it has to have if these are called: missed[i] = experts[i], or -1 where that
+// has a slot; then *ready = step->step. missed, ready: mapped pinned memory.
+void tell_missed(Stream& stream, std::int32_t* missed, std::uint32_t* ready,
+                 std::span<const std::int32_t> experts, std::span<const std::byte* const> slots,
+                 const StepState* step);
 
 // A host that cannot deliver stores this in the flag: nothing is added, and the stream goes on.
 inline constexpr std::uint32_t kGivenUp = 0xffffffffU;

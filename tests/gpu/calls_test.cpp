@@ -114,6 +114,67 @@ TEST_P(CallsTest, HitsAreGroupedByExpertAndMissesAreTold) {
     expect_split(random_experts(64, 512), 512, Resident::even);
 }
 
+// Of a model with rows longer than a block, and two tokens.
+TEST_P(CallsTest, WhatTheExpertsAreGivenIsToldIfAnyHasMissed) {
+    Stream stream;
+    constexpr std::int64_t kTokens = 2;
+    constexpr std::int64_t kColumns = 700;
+    constexpr std::int64_t kStride = 710;
+    const auto values = random_floats(kTokens * kStride, 46);
+    const DeviceArray<float> x(stream, values);
+    const DeviceArray<std::int32_t> experts(stream, std::vector<std::int32_t>{1, 0, 2, 1});
+    const DeviceArray<float> weights(stream, random_floats(4, 47));
+    const DeviceArray<std::int32_t> counts(stream, 2);
+    const DeviceArray<const std::byte*> group_slots(stream, 3);
+    const DeviceArray<std::int32_t> groups(stream, 3 + 4 + 4);
+    const auto step = test::step_at(stream, 0, 5);
+    const PinnedBuffer mapped(1024, "test");
+    const PinnedBuffer told(kTokens * kColumns * 4, "test");
+    HostCalls host;
+    host.experts = mapped.as<std::int32_t>();
+    host.weights = mapped.as<float>() + 4;
+    host.missed = host.experts + 8;
+    host.ready = mapped.as<std::uint32_t>() + 12;
+    host.x = told.as<float>();
+    const std::byte slot{};
+    for (const bool third_has_slot : {true, false}) {
+        std::fill_n(host.x, kTokens * kColumns, -7.0F);
+        const DeviceArray<const std::byte*> slots(
+            stream, std::vector<const std::byte*>{&slot, &slot, third_has_slot ? &slot : nullptr});
+        split_calls(stream,
+                    {counts.data(), counts.data() + 1, group_slots.data(), groups.data(), groups.data() + 3,
+                     groups.data() + 7},
+                    host, {experts.data(), 4}, {weights.data(), 4}, {slots.data(), 3}, step.data(),
+                    x.matrix(kTokens, kColumns, kStride));
+        stream.synchronize();
+        EXPECT_EQ(std::atomic_ref(*host.ready).load(), 5U);
+        for (std::int64_t t = 0; t < kTokens; ++t)
+            for (std::int64_t i = 0; i < kColumns; ++i)
+                ASSERT_EQ(host.x[t * kColumns + i],
+                          third_has_slot ? -7.0F : values[static_cast<std::size_t>(t * kStride + i)]);
+    }
+}
+
+TEST_P(CallsTest, ExpertsWithoutASlotAreToldBeforeTheyAreCalled) {
+    Stream stream;
+    const auto experts = random_experts(50, 40);
+    const std::byte slot{};
+    std::vector<const std::byte*> table;
+    for (int e = 0; e < 40; ++e) table.push_back(e % 3 == 0 ? nullptr : &slot);
+    const DeviceArray<std::int32_t> device_experts(stream, experts);
+    const DeviceArray<const std::byte*> slots(stream, table);
+    const auto step = test::step_at(stream, 0, 6);
+    const PinnedBuffer mapped(51 * 4, "test");
+    auto* missed = mapped.as<std::int32_t>();
+    auto* ready = mapped.as<std::uint32_t>() + 50;
+    *ready = 5;
+    tell_missed(stream, missed, ready, {device_experts.data(), 50}, {slots.data(), 40}, step.data());
+    stream.synchronize();
+    EXPECT_EQ(std::atomic_ref(*ready).load(), 6U);
+    for (std::size_t i = 0; i < experts.size(); ++i)
+        EXPECT_EQ(missed[i], experts[i] % 3 == 0 ? experts[i] : -1);
+}
+
 class WaitAndAddTest : public CallsTest {};
 
 TEST_P(WaitAndAddTest, AddsWhatTheHostDeliversLater) {

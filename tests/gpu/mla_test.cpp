@@ -12,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <vector>
 
 namespace greenroom::gpu {
@@ -26,9 +27,11 @@ constexpr double kTolerance = 2e-5;
 
 class MlaTest : public test::GpuTest {
   protected:
-    void expect_as_on_cpu(const MlaShape& shape, std::int64_t first_position, std::int64_t n_tokens,
-                          Type type = Type::F32, const std::vector<std::int32_t>& visible = {},
-                          std::int64_t slack = 0) {
+    // Returns what the GPU has computed.
+    std::vector<float> expect_as_on_cpu(const MlaShape& shape, std::int64_t first_position,
+                                        std::int64_t n_tokens, Type type = Type::F32,
+                                        const std::vector<std::int32_t>& visible = {},
+                                        std::int64_t slack = 0) {
         Stream stream;
         cpu::ThreadTeam team(1);
         const cpu::Scratch scratch(1, cpu::attention_scratch_floats(shape.row_dim()));
@@ -55,8 +58,10 @@ class MlaTest : public test::GpuTest {
         mla_attention(stream, out.matrix(n_tokens, out_cols), device_q.matrix(n_tokens, q_cols),
                       cache.device(), step.data(), bound, shape, {listed.data(), visible.size()}, n_visible,
                       {device_scratch.data(), device_scratch.size()});
-        EXPECT_LE(test::relative_difference(out.download(), expected), kTolerance)
+        const std::vector<float> found = out.download();
+        EXPECT_LE(test::relative_difference(found, expected), kTolerance)
             << "first position " << first_position << ", " << n_tokens << " tokens";
+        return found;
     }
 };
 
@@ -84,6 +89,18 @@ TEST_P(MlaTest, CachesOfEveryType) {
 
 TEST_P(MlaTest, TheBoundMayBeFarAboveThePositions) {
     expect_as_on_cpu({3, 20, 6, 0.3F}, 3, 2, Type::F32, {}, 4000);
+}
+
+// So a captured graph gives what the operations do.
+TEST_P(MlaTest, NeitherTheBoundNorAListOfAllChangesABit) {
+    const MlaShape shape{3, 20, 6, 0.3F};
+    for (const std::int64_t first : {40, 300}) {
+        const auto exact = expect_as_on_cpu(shape, first, 1);
+        EXPECT_EQ(expect_as_on_cpu(shape, first, 1, Type::F32, {}, 700), exact);
+        std::vector<std::int32_t> all(600, -1);
+        std::iota(all.begin(), all.begin() + first + 1, 0);
+        EXPECT_EQ(expect_as_on_cpu(shape, first, 1, Type::F32, all, 700), exact);
+    }
 }
 
 TEST_P(MlaTest, OnlyListedRowsAreSeen) {

@@ -31,6 +31,7 @@ std::unique_ptr<Engine> load(const Family& family, std::int64_t max_expert_bytes
     runtime::LoadOptions options;
     options.gpu.use = runtime::GpuOptions::Use::on;
     options.gpu.max_expert_bytes = max_expert_bytes;
+    options.gpu.stream_above = runtime::GpuOptions::kNeverStream;
     return Engine::load((oracle_of(family).folder / family.file).string(), {2, {}, options});
 }
 
@@ -57,7 +58,8 @@ bool bring_in_all(const Engine& engine, const std::vector<std::int32_t>& prompt)
 class GpuFamilies : public testing::TestWithParam<std::tuple<Family, Room>> {};
 
 TEST_P(GpuFamilies, LogitsAreTheReferencesWhoeverComputesTheExperts) {
-    const auto& [family, room] = GetParam();
+    const Family& family = std::get<0>(GetParam());  // a lambda captures no structured binding
+    const Room room = std::get<1>(GetParam());
     const OracleModel oracle = oracle_of(family);
     const auto engine = load(family, room);
     const auto expect_logits_after = [&](const char* prompt) {
@@ -93,6 +95,53 @@ TEST_P(GpuDumps, HiddenStatesRouterChoicesAndGreedyTokensAreTheReferences) {
     expect_greedy(oracle, *engine, "p1");
 }
 
+// How much of a model the GPU runs.
+enum class Split { output, half, all_but_first };
+
+std::string split_name(Split split) {
+    return split == Split::output ? "output" : split == Split::half ? "half" : "all_but_first";
+}
+
+std::unique_ptr<Engine> load(const Family& family, Split split) {
+    const std::string path = (oracle_of(family).folder / family.file).string();
+    const int n_layers = Engine::open(path)->spec().n_layers();
+    runtime::LoadOptions options;
+    options.gpu.use = runtime::GpuOptions::Use::on;
+    options.gpu.n_layers = split == Split::output ? 1 : split == Split::half ? 1 + n_layers / 2 : n_layers;
+    auto engine = Engine::load(path, {2, {}, options});
+    EXPECT_EQ(engine->gpu()->usage().layers.size(), *options.gpu.n_layers);
+    return engine;
+}
+
+class GpuSplits : public testing::TestWithParam<std::tuple<Family, Split>> {};
+
+TEST_P(GpuSplits, LogitsAreTheReferencesWhereverALayerRuns) {
+    const auto& [family, split] = GetParam();
+    const OracleModel oracle = oracle_of(family);
+    const auto engine = load(family, split);
+    for (const char* prompt : {"p1", "p2"}) {
+        all_logits(*engine, oracle.ids(std::string("tokens_") + prompt).values, 8);
+        expect_logits(oracle, *engine, prompt, family.logits, family.max_difference);
+    }
+    const GpuUsage usage = engine->gpu()->usage();
+    EXPECT_LE(usage.used_bytes, usage.total_bytes);
+    EXPECT_GT(usage.experts.n_cpu_calls, 0);
+    EXPECT_EQ(usage.n_slots > 0, split != Split::output);
+    EXPECT_EQ(usage.experts.n_hits > 0, split != Split::output);
+}
+
+class GpuSplitDumps : public testing::TestWithParam<Family> {};
+
+TEST_P(GpuSplitDumps, HiddenStatesRouterChoicesAndGreedyTokensAreTheReferences) {
+    const OracleModel oracle = oracle_of(GetParam());
+    const auto engine = load(GetParam(), Split::half);
+    expect_hidden_and_router(oracle, *engine);
+    expect_greedy(oracle, *engine, "p1");
+}
+
+constexpr auto split_test_name = [](const auto& param) {
+    return family_name(std::get<0>(param.param)) + "_" + split_name(std::get<1>(param.param));
+};
 constexpr auto in_room_name = [](const auto& param) {
     return family_name(std::get<0>(param.param)) + "_" + room_name(std::get<1>(param.param));
 };
@@ -104,6 +153,12 @@ INSTANTIATE_TEST_SUITE_P(Family, GpuFamilies, testing::Combine(testing::ValuesIn
 INSTANTIATE_TEST_SUITE_P(GptOss, GpuFamilies, testing::Combine(testing::Values(kGptOss), kRooms),
                          in_room_name);
 INSTANTIATE_TEST_SUITE_P(Family, GpuDumps, testing::ValuesIn(kFamilies), test_name);
+const auto kSplits = testing::Values(Split::output, Split::half, Split::all_but_first);
+INSTANTIATE_TEST_SUITE_P(Family, GpuSplits, testing::Combine(testing::ValuesIn(kFamilies), kSplits),
+                         split_test_name);
+INSTANTIATE_TEST_SUITE_P(GptOss, GpuSplits, testing::Combine(testing::Values(kGptOss), kSplits),
+                         split_test_name);
+INSTANTIATE_TEST_SUITE_P(Family, GpuSplitDumps, testing::ValuesIn(kFamilies), test_name);
 
 }  // namespace
 }  // namespace greenroom::test

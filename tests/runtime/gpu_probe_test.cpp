@@ -47,6 +47,25 @@ TEST(GpuProbe, MeasuresCopiesTogetherAndApartAndTheHandOver) {
     EXPECT_EQ(emulation::pinned_bytes_in_use(), 0);
 }
 
+TEST(GpuProbe, TheLinkAloneIsMeasuredWithoutTheRest) {
+    emulation::reset();
+    GpuProbeOptions options = small_probe();
+    options.what = GpuProbeOptions::What::the_link;
+    options.read_host = [](const std::function<bool()>& done) {
+        std::int64_t bytes = 1000;
+        while (!done()) bytes += 1000;
+        return bytes;
+    };
+    const auto measured = probe_gpu(options);
+    ASSERT_TRUE(measured);
+    EXPECT_GT(measured->pinned_upload, 0);
+    EXPECT_GT(measured->shared_upload, 0);
+    EXPECT_GT(measured->shared_dram_read, 0);
+    EXPECT_EQ(measured->hand_over_s, 0);
+    EXPECT_EQ(emulation::counts().kernels, 0);
+    EXPECT_EQ(emulation::device_bytes_in_use(), 0);
+}
+
 TEST(GpuProbe, SlowKernelsMakeTheHandOverSlow) {
     emulation::reset();
     emulation::set_kernel_delay_us(2000);

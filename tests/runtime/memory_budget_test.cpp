@@ -57,5 +57,17 @@ TEST(MemoryBudget, MoreThanThereIsCannotBePromised) {
                        [&] { share_out_memory("m.gguf", kNeeds, 32 * kGiB, 16 * kGiB); });
 }
 
+TEST(MemoryBudget, StagingIsGoneBeforeTheRestIsTaken) {
+    MemoryNeeds needs = kNeeds;
+    needs.staging = kNeeds.resident;
+    EXPECT_EQ(needs.least(), kNeeds.least());
+    needs.staging = 4 * kGiB;
+    EXPECT_EQ(needs.least(), needs.program + needs.staging);
+    test::expect_error(ErrorKind::out_of_memory, {"on their way to the GPU"},
+                       [&] { share_out_memory("m.gguf", needs, 3 * kGiB, 16 * kGiB); });
+    EXPECT_EQ(share_out_memory("m.gguf", needs, 8 * kGiB, 16 * kGiB).experts,
+              share_out_memory("m.gguf", kNeeds, 8 * kGiB, 16 * kGiB).experts);
+}
+
 }  // namespace
 }  // namespace greenroom::runtime

@@ -50,5 +50,16 @@ TEST(MemoryPlan, TooLittleMemoryNamesTheContextThatFits) {
     test::expect_error(ErrorKind::out_of_memory, {"-b"}, [&] { check_plan(plan, layout, 1000); });
 }
 
+TEST(MemoryPlan, BesideAGpuASessionTakesRamForTheCpusLayers) {
+    const auto engine = mini();
+    const ModelSpec& spec = engine->spec();
+    const SessionPlan plan = plan_session(spec, "", {.context_tokens = 100, .batch_tokens = 16}, 1);
+    const int end = all_layers(spec.n_layers()).end;
+    EXPECT_EQ(bytes_beside_gpu(spec, plan, {0, end}), plan.memory.beside_gpu_bytes);
+    for (int first = 1; first + 1 < end; ++first)
+        EXPECT_EQ(bytes_beside_gpu(spec, plan, {first + 1, end}) - bytes_beside_gpu(spec, plan, {first, end}),
+                  plan.layout.layers[static_cast<std::size_t>(first)].bytes());
+}
+
 }  // namespace
 }  // namespace greenroom::runtime

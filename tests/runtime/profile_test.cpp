@@ -33,7 +33,8 @@ Profile example() {
                                            .shared_dram_read = 30e9,
                                            .vram_copy = 8e11,
                                            .hand_over_s = 1.25e-5};
-    profile.tuning = {.n_threads = 4, .batch_tokens = 512, .upload_share = 0.4, .crossover_tokens = 17.5};
+    profile.tuning = {
+        .n_threads = 4, .batch_tokens = 512, .gpu = {.upload_share = 0.4, .crossover_tokens = 17.5}};
     return profile;
 }
 

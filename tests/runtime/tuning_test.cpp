@@ -2,13 +2,17 @@
 
 #include "runtime/tuning.h"
 
+#include "quant/base/error.h"
+#include "runtime/gpu_tuning.h"
 #include "runtime/tuner.h"
 #include "tests/support/paths.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace greenroom::runtime {
@@ -95,8 +99,8 @@ TEST(Tuning, DecisionsAboutTheGpuNeedOne) {
     measured.decodes = {{1, 5}};
     const Tuning without = decide(measured, {.n_experts = 8, .top_k = 2});
     EXPECT_EQ(without.n_threads, 1);
-    EXPECT_EQ(without.upload_share, 0);
-    EXPECT_EQ(without.crossover_tokens, 0);
+    EXPECT_EQ(without.gpu.upload_share, 0);
+    EXPECT_EQ(without.gpu.crossover_tokens, 0);
     measured.gpu = GpuMeasurements{.pinned_upload = 5e9,
                                    .pageable_upload = 2e9,
                                    .shared_upload = 5e9,
@@ -104,8 +108,65 @@ TEST(Tuning, DecisionsAboutTheGpuNeedOne) {
                                    .vram_copy = 300e9,
                                    .hand_over_s = 10e-6};
     const Tuning with = decide(measured, {.n_experts = 8, .top_k = 2});
-    EXPECT_DOUBLE_EQ(with.upload_share, 1.0 / 3);  // the kernels read 10 GB/s
-    EXPECT_GT(with.crossover_tokens, 1);
+    EXPECT_DOUBLE_EQ(with.gpu.upload_share, 1.0 / 3);  // the kernels read 10 GB/s
+    EXPECT_GT(with.gpu.crossover_tokens, 1);
+}
+
+TEST(Tuning, BatchesThatAreStreamedAreAsLargeAsTheyMayBe) {
+    EXPECT_EQ(choose_streamed_batch(512, 20, {.n_experts = 128, .top_k = 8}), 2048);
+    // Not even those would be streamed.
+    EXPECT_EQ(choose_streamed_batch(512, 128, {.n_experts = 128, .top_k = 8}), 512);
+    EXPECT_EQ(choose_streamed_batch(512, kNoCrossover, {.n_experts = 128, .top_k = 8}), 512);
+    EXPECT_EQ(choose_streamed_batch(512, 1, {}), 512);
+}
+
+// A start in a hurry and the tuner at leisure have one rule.
+TEST(Tuning, WhatIsDecidedOfTheGpuIsTheSameWhoeverMeasured) {
+    MachineMeasurements measured;
+    measured.expert_bytes = 1'000'000;
+    EXPECT_FALSE(decide_gpu(measured));
+    measured.gpu = GpuMeasurements{.pinned_upload = 5e9, .shared_upload = 5e9, .shared_dram_read = 15e9};
+    EXPECT_FALSE(decide_gpu(measured));
+    measured.experts = {{1, 100e-6}, {4, 160e-6}, {16, 400e-6}};
+    const auto quick = decide_gpu(measured);
+    ASSERT_TRUE(quick);
+    EXPECT_DOUBLE_EQ(quick->upload_share, 1.0 / 3);
+    EXPECT_NEAR(quick->crossover_tokens, 6, 0.02);  // 200 µs
+    measured.decodes = {{1, 5}};
+    EXPECT_EQ(decide(measured, {.n_experts = 8, .top_k = 2}).gpu, *quick);
+}
+
+TEST(TuneQuickly, MeasuresTheLinkAloneAndWhileTheCpuReadsWithinASecond) {
+    const auto engine = Engine::open(test::test_data("oracle/mini/gpt-oss/model-mxfp4.gguf").string(), 1);
+    QuickTuneOptions options;
+    std::int64_t n_read = 0;
+    options.probe_gpu = [&](const GpuProbeOptions& probe) -> std::optional<GpuMeasurements> {
+        EXPECT_EQ(probe.what, GpuProbeOptions::What::the_link);
+        EXPECT_GT(probe.expert_bytes, 0);
+        int n_asked = 0;
+        n_read = probe.read_host([&] { return ++n_asked > 2; });
+        return GpuMeasurements{.pinned_upload = 20e9, .shared_upload = 1e9, .shared_dram_read = 3e9};
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    const auto tuning = tune_quickly(engine->spec(), engine->weights(), engine->threads(), options);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(1500));
+    EXPECT_GT(n_read, 0);
+    ASSERT_TRUE(tuning);
+    EXPECT_GE(tuning->upload_share, 0.25);
+    EXPECT_LE(tuning->upload_share, 1);
+    EXPECT_GE(tuning->crossover_tokens, 1);
+}
+
+TEST(TuneQuickly, WithoutAFigureThereIsNothingToDecide) {
+    const auto engine = Engine::open(test::test_data("oracle/mini/deepseek2/model-bf16.gguf").string(), 1);
+    QuickTuneOptions options;
+    options.memory_bytes = 1;  // an expert all the same
+    options.probe_gpu = [](const GpuProbeOptions&) { return std::nullopt; };
+    EXPECT_FALSE(tune_quickly(engine->spec(), engine->weights(), engine->threads(), options));
+    options.probe_gpu = [](const GpuProbeOptions&) -> std::optional<GpuMeasurements> {
+        fail(ErrorKind::device, "the link is down");
+    };
+    EXPECT_FALSE(tune_quickly(engine->spec(), engine->weights(), engine->threads(), options));
 }
 
 TEST(Tuner, MeasuresAModelAndAsksTheGpuWhileMemoryIsRead) {

@@ -98,8 +98,11 @@ TEST(MemoryFlags, NonsenseAboutTheGpuIsBadUsage) {
         {{"--vram", "101%"}, "--vram: found '101%'"},
         {{"-ngl", "some"}, "--gpu-layers: found 'some'"},
         {{"-ngl", "-3"}, "--gpu-layers: found '-3'"},
-        {{"--n-gpu-layers", "2"}, "--gpu-layers: found 2, and the model has"},
         {{"-ncmoe", "-1"}, "--n-cpu-moe"},
+        {{"-ot", "exps"}, "--override-tensor: found 'exps', expected PATTERN=CPU or PATTERN=CUDA0"},
+        {{"-ot", "exps=CUDA1"}, "--override-tensor: found 'exps=CUDA1'"},
+        {{"-ot", "(exps=CPU"}, "is no regular expression"},
+        {{"-ot", "exps=CPU,attn=CPU"}, "--override-tensor: attn=CPU matches blk.0.attn_"},
         {{"-dev", "CUDA1"}, "CUDA_VISIBLE_DEVICES"},
         {{"-ngl", "0", "--vram", "1G"}, "--vram: asks for the GPU, and --gpu-layers 0"},
         {{"-dev", "none", "--vram", "1G"}, "--vram: asks for the GPU, and --device none"},
@@ -115,8 +118,8 @@ TEST(MemoryFlags, NonsenseAboutTheGpuIsBadUsage) {
 
 TEST(MemoryFlags, FlagsThatLeaveTheGpuOutAreTakenWithoutOne) {
     const std::string expected = greenroom(run_on_demo_model({"-n", "4", "-q"})).out;
-    for (const std::vector<std::string>& flags :
-         std::vector<std::vector<std::string>>{{"-ngl", "0"}, {"-dev", "none"}, {"-ngl", "0", "-cmoe"}}) {
+    for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{
+             {"-ngl", "0"}, {"-dev", "none"}, {"-ngl", "0", "-cmoe"}, {"-ngl", "0", "-ot", "exps=CPU"}}) {
         std::vector<std::string> all = {"-n", "4", "-q"};
         all.insert(all.end(), flags.begin(), flags.end());
         const Finished finished = greenroom(run_on_demo_model(all));

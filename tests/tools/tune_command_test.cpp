@@ -64,13 +64,25 @@ TEST_F(TuneCommand, StartsUseTheProfileThatItKeeps) {
     json kept;
     std::ifstream(path) >> kept;
     kept["chosen"]["threads"] = 3;
+    kept["chosen"]["batch_tokens"] = 77;
     std::ofstream(path) << kept;
-    EXPECT_NE(run_with_stats().err.find("profile   3 threads, from the profile " + path.string()),
-              std::string::npos);
-    EXPECT_NE(run_with_stats({"-t", "2"}).err.find("profile   2 threads, as -t says"), std::string::npos);
-    const Finished bench =
-        greenroom({"bench", "-m", mini_model(), "-p", "4", "-n", "0", "-r", "1", "-o", "json"});
-    EXPECT_EQ(json::parse(bench.out).at(0)["n_threads"], 3);
+    const auto expect_line = [&](const std::vector<std::string>& flags, const std::string& line) {
+        const std::string told = run_with_stats(flags).err;
+        EXPECT_NE(told.find("profile   " + line + "\n"), std::string::npos) << told;
+    };
+    expect_line({}, "3 threads, from the profile " + path.string() + "; batches of 77 tokens");
+    expect_line({"-b", "5"}, "3 threads, from the profile " + path.string());
+    expect_line({"-t", "2"}, "2 threads, as -t says; other sizes from the profile " + path.string() +
+                                 "; batches of 77 tokens");
+    const auto bench = [](const std::vector<std::string>& flags) {
+        std::vector<std::string> args = {"bench", "-m", mini_model(), "-p", "4",   "-n",
+                                         "0",     "-r", "1",          "-o", "json"};
+        args.insert(args.end(), flags.begin(), flags.end());
+        return json::parse(greenroom(args).out).at(0);
+    };
+    EXPECT_EQ(bench({})["n_threads"], 3);
+    EXPECT_EQ(bench({})["n_batch"], 77);
+    EXPECT_EQ(bench({"-b", "8"})["n_batch"], 8);
 
     kept["version"] = 2;
     std::ofstream(path) << kept;

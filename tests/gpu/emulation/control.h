@@ -37,6 +37,7 @@ struct Counts {
     std::int64_t kernels = 0;
     std::int64_t copies = 0;
     std::int64_t copied_bytes = 0;
+    std::int64_t graphs = 0;  // made ready to be launched
     std::int64_t graph_launches = 0;
 };
 Counts counts();

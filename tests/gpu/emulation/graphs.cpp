@@ -72,6 +72,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
     const cudaError_t status = begin_call("cudaGraphInstantiate");
     if (status != cudaSuccess) return finish_call(status);
     *executable = new CUgraphExec_st{std::make_shared<const std::vector<Work>>(graph->works)};
+    const std::lock_guard lock(device().mu);
+    ++device().counts.graphs;
     return cudaSuccess;
 }
 
