@@ -58,6 +58,15 @@ Engine::~Engine() {
     reader_.reset();
 }
 
+std::optional<LayerRange> Engine::gpu_layers(const GpuOptions& options, const SessionOptions& session) const {
+    try {
+        return GpuLane::plan(gpu_model(), options, plan_session(spec_, file_.path(), session, team_size()), 1)
+            .layers;
+    } catch (const Error&) {
+        return std::nullopt;
+    }
+}
+
 // Empty where the CPU does everything.
 std::optional<GpuPlan> Engine::plan_gpu(const LoadOptions& options, const SessionPlan& session) {
     if (options.gpu.use == GpuOptions::Use::off) return std::nullopt;

@@ -60,6 +60,10 @@ class Engine {
     // {io}.
     static std::unique_ptr<Engine> open(const std::string& path, const ThreadOptions& threads = {});
 
+    // The layers that the GPU would run if it had room for one session of this kind; nothing where it can run
+    // none. Before load_weights().
+    std::optional<LayerRange> gpu_layers(const GpuOptions& options, const SessionOptions& session) const;
+
     // Once, before the first session. Error{out_of_memory} when the budget is too small (says what would do),
     // {bad_input} for an unknown policy, those of plan_session(), of SsdReader and of GpuLane.
     void load_weights(const LoadOptions& options);
@@ -125,7 +129,7 @@ class Engine {
     Engine(quant::Gguf file, const ThreadOptions& threads);
 
     GpuModel gpu_model() const noexcept {
-        return {file_, spec_, weights_, *reader_, experts_.get(), *threads_};
+        return {file_, spec_, weights_, reader_.get(), experts_.get(), *threads_};
     }
     std::optional<GpuPlan> plan_gpu(const LoadOptions& options, const SessionPlan& session);
     GpuOptions tuned(const GpuOptions& options) const;

@@ -61,7 +61,7 @@ struct GpuModel {
     const quant::Gguf& file;
     const ModelSpec& spec;
     const Weights& weights;    // those of the GPU's layers in the mapped file
-    cache::SsdReader& reader;  // of the file
+    cache::SsdReader* reader;  // of the file; plan() does without
     RamTier* experts;          // nullptr for a model without routed experts
     cpu::ThreadTeam& threads;
 };
@@ -71,7 +71,7 @@ struct GpuPlan {
     std::string device_name;
     std::int64_t budget_bytes = 0;    // of the GPU's memory, for everything
     std::int64_t resident_bytes = 0;  // of it, for what every token needs
-    std::int64_t staging_bytes = 0;   // of RAM, while that is on its way
+    std::int64_t staging_bytes = 0;   // of RAM, while that is on its way; 0 without a reader
     LayerRange layers;                // up to the output; they begin with 0 where the CPU runs none
 };
 

@@ -136,7 +136,7 @@ class CudaLane final : public GpuLane {
     static DeviceWeights upload(const GpuModel& model, LayerRange layers, gpu::DeviceBudget& budget,
                                 const ProgressFn& progress) {
         gpu::Stream stream;
-        return DeviceWeights(model.file, model.weights, layers, model.reader, budget, stream, progress);
+        return DeviceWeights(model.file, model.weights, layers, *model.reader, budget, stream, progress);
     }
 
     GpuModel model_;

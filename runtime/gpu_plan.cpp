@@ -147,7 +147,8 @@ GpuPlan plan_gpu(const GpuModel& model, const GpuOptions& options, const Session
     }
     plan.layers = last_layers(model.spec, options.n_layers ? n_least : n_most);
     plan.resident_bytes = DeviceWeights::bytes_needed(model.weights, plan.layers);
-    plan.staging_bytes = staging_bytes(plan.resident_bytes, model.reader.alignment());
+    if (model.reader != nullptr)
+        plan.staging_bytes = staging_bytes(plan.resident_bytes, model.reader->alignment());
     return plan;
 }
 

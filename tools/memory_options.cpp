@@ -65,17 +65,14 @@ std::int64_t choose_batch(const runtime::Engine& engine, const StartProfile& pro
     if (!profile.profile) return otherwise;
     session.batch_tokens = profile.profile->tuning.batch_tokens;
     if (flags.ram.is_given()) session.batch_tokens = std::min(session.batch_tokens, otherwise);
-    const runtime::GpuOptions gpu = gpu_options(flags.gpu, engine.spec().n_layers());
-    if (gpu.use == runtime::GpuOptions::Use::off || session.batch_tokens <= otherwise)
-        return session.batch_tokens;
-    const std::string& path = engine.file().path();
-    try {
-        runtime::GpuLane::check({path, engine.spec(), engine.weights(), nullptr, engine.threads()}, gpu,
-                                runtime::plan_session(engine.spec(), path, session, engine.team_size()), 1);
-    } catch (const Error&) {
-        return otherwise;  // loading says what there is to say about the GPU
-    }
-    return session.batch_tokens;
+    if (session.batch_tokens <= otherwise) return session.batch_tokens;
+    const runtime::GpuOptions gpu = gpu_options(flags.gpu, engine);
+    if (gpu.use == runtime::GpuOptions::Use::off) return session.batch_tokens;
+    // Not at the cost of a layer. Loading says what there is to say about the GPU.
+    runtime::SessionOptions smaller = session;
+    smaller.batch_tokens = otherwise;
+    const auto layers = engine.gpu_layers(gpu, session);
+    return layers && layers == engine.gpu_layers(gpu, smaller) ? session.batch_tokens : otherwise;
 }
 
 runtime::LoadOptions load_options(const runtime::Engine& engine, const StartProfile& profile,
