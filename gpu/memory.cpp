@@ -141,8 +141,8 @@ PinnedRegion::PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t gra
                                                     cudaHostRegisterPortable | cudaHostRegisterMapped);
         if (status != cudaSuccess) {
             log_warning(
-                "{}: {} of {} bytes of host memory are pinned, no more ({}); the rest is copied through a "
-                "smaller pinned buffer",
+                "{}: {} of {} bytes of host memory are pinned, no more ({}); copies of the rest take the "
+                "host's time",
                 what, pinned_bytes_, bytes, take_error(status));
             return;
         }
