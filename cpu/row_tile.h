@@ -51,9 +51,9 @@ void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vector
         return n_tiles * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
     };
     team.parallel_for((kRounds + 1) * n_threads, 1,
-                      [&](std::int64_t piece, std::int64_t, int thread) noexcept {
-                          for (std::int64_t tile = begin_of(piece); tile < begin_of(piece + 1); ++tile)
-                              body(tile, thread);
+                      [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+                          const std::int64_t end = begin_of(last);
+                          for (std::int64_t tile = begin_of(first); tile < end; ++tile) body(tile, thread);
                       });
 }
 

@@ -7,6 +7,7 @@
 #include "tests/gpu/emulation/control.h"
 #include "tests/gpu/emulation/fake_device.h"
 #include "tests/runtime/families.h"
+#include "tests/runtime/session_values.h"
 #include "tests/support/errors.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +18,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <string>
 #include <thread>
@@ -35,16 +35,6 @@ class Onlooker : public ForwardObserver {
     void on_hidden(int, std::int64_t, ConstMatrixView) override {}
     void on_router(const RouterChoice&) override {}
 };
-
-std::vector<text::TokenId> numbers(int first, int n) {
-    std::vector<text::TokenId> tokens(static_cast<std::size_t>(n));
-    std::iota(tokens.begin(), tokens.end(), first);
-    return tokens;
-}
-
-std::vector<float> logits_of(const Session& session) {
-    return {session.logits().begin(), session.logits().end()};
-}
 
 std::unique_ptr<Engine> load(const Family& family, LoadOptions options) {
     options.gpu.use = GpuOptions::Use::on;

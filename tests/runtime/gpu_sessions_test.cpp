@@ -3,6 +3,7 @@
 
 #include "tests/gpu/emulation/control.h"
 #include "tests/runtime/families.h"
+#include "tests/runtime/session_values.h"
 #include "tests/support/errors.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +12,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,16 +23,6 @@ namespace greenroom::runtime {
 namespace {
 
 using test::Family;
-
-std::vector<text::TokenId> numbers(int first, int n) {
-    std::vector<text::TokenId> tokens(static_cast<std::size_t>(n));
-    std::iota(tokens.begin(), tokens.end(), first);
-    return tokens;
-}
-
-std::vector<float> logits_of(const Session& session) {
-    return {session.logits().begin(), session.logits().end()};
-}
 
 LoadOptions on_gpu() {
     LoadOptions options;

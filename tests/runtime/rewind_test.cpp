@@ -3,6 +3,7 @@
 
 #include "runtime/session.h"
 #include "tests/runtime/oracle_model.h"
+#include "tests/runtime/session_values.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/paths.h"
 
@@ -10,7 +11,6 @@
 
 #include <atomic>
 #include <memory>
-#include <numeric>
 #include <ostream>
 #include <span>
 #include <string>
@@ -25,16 +25,6 @@ struct Model {
 };
 
 void PrintTo(const Model& model, std::ostream* out) { *out << model.folder; }
-
-std::vector<text::TokenId> numbers(int first, int n) {
-    std::vector<text::TokenId> tokens(static_cast<std::size_t>(n));
-    std::iota(tokens.begin(), tokens.end(), first);
-    return tokens;
-}
-
-std::vector<float> logits_of(const Session& session) {
-    return {session.logits().begin(), session.logits().end()};
-}
 
 class Rewind : public testing::TestWithParam<Model> {
   protected:
