@@ -56,7 +56,7 @@ CacheShape shape_for(const Trace& trace, double size) {
             .n_slots = std::llround(size * n_experts)};
 }
 
-SimulationResult simulate(const Trace& trace, Policy& policy) {
+SimulationResult simulate(const Trace& trace, Policy& policy, CountForeseen foreseen) {
     GR_CHECK(policy.shape().n_layers == trace.n_layers && policy.shape().n_experts == trace.n_experts);
     SimulationResult result;
     const auto top_k = static_cast<std::size_t>(trace.top_k);
@@ -72,9 +72,11 @@ SimulationResult simulate(const Trace& trace, Policy& policy) {
             const std::size_t score_row = row / top_k * n_experts;
             for (std::size_t i = 0; i < scores.size(); ++i)
                 scores[i] = quant::f16_to_f32(trace.scores[score_row + i]);
-            const auto n_wanted = static_cast<std::ptrdiff_t>(policy.most_wanted(layer, wanted));
-            for (const std::int32_t i : experts)
-                result.n_foreseen += std::count(wanted.begin(), wanted.begin() + n_wanted, i);
+            if (foreseen == CountForeseen::yes) {
+                const auto n_wanted = static_cast<std::ptrdiff_t>(policy.most_wanted(layer, wanted));
+                for (const std::int32_t i : experts)
+                    result.n_foreseen += std::count(wanted.begin(), wanted.begin() + n_wanted, i);
+            }
             policy.on_request({.layer = layer,
                                .step = token,
                                .experts = experts,
@@ -107,11 +109,12 @@ std::unique_ptr<Policy> make_optimum(const Trace& trace, const CacheShape& shape
     return std::make_unique<Optimum>(trace, shape, scope);
 }
 
-SimulationResult simulate(const Trace& trace, std::string_view policy, Scope scope, double size) {
+SimulationResult simulate(const Trace& trace, std::string_view policy, Scope scope, double size,
+                          CountForeseen foreseen) {
     const CacheShape shape = shape_for(trace, size);
     const std::unique_ptr<Policy> replayed =
         policy == kOptimum ? make_optimum(trace, shape, scope) : make_policy(policy, shape, scope);
-    return simulate(trace, *replayed);
+    return simulate(trace, *replayed, foreseen);
 }
 
 }  // namespace greenroom::cache

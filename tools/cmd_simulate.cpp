@@ -132,13 +132,14 @@ class SimulateCommand : public Command {
         if (!(speed_.hit_gb_per_s > 0) || !(speed_.miss_gb_per_s > 0))
             bad_usage("--hit-gbs, --miss-gbs", "found 0, expected more");
 
+        const auto foreseen = foresight_ ? cache::CountForeseen::yes : cache::CountForeseen::no;
         nlohmann::ordered_json json = nlohmann::ordered_json::array();
         std::vector<HitRatePanel> panels;
         std::string text;
         ProgressBar bar;
         for (const std::string& folder : folders_) {
             const cache::Trace trace = cache::read_trace(folder);
-            const std::vector<Series> done = replay(trace, wanted, sizes, bar.reporter());
+            const std::vector<Series> done = replay(trace, wanted, sizes, foreseen, bar.reporter());
             for (const Series& series : done) append_json(json, trace, series, sizes);
             text += as_table(trace, done, sizes);
             panels.push_back(as_panel(trace, done));
@@ -186,7 +187,8 @@ class SimulateCommand : public Command {
     }
 
     static std::vector<Series> replay(const cache::Trace& trace, std::vector<Series> series,
-                                      const std::vector<double>& sizes, const ProgressFn& report) {
+                                      const std::vector<double>& sizes, cache::CountForeseen foreseen,
+                                      const ProgressFn& report) {
         const std::size_t n_runs = series.size() * sizes.size();
         std::mutex mutex;
         std::int64_t n_done = 0;  // guarded by mutex
@@ -194,7 +196,7 @@ class SimulateCommand : public Command {
             Series& line = series[i / sizes.size()];
             const std::size_t size = i % sizes.size();
             const cache::SimulationResult result =
-                cache::simulate(trace, line.policy, line.scope, sizes[size]);
+                cache::simulate(trace, line.policy, line.scope, sizes[size], foreseen);
             line.hit_rates[size] = result.hit_rate();
             line.foreseen[size] = result.foreseen();
             if (!report) return;

@@ -129,7 +129,7 @@ TEST(Simulator, ForeseesWhatItsPolicyValues) {
     // remembers.
     Trace trace = random_trace(0, 10, 1, 1, 4);
     for (std::size_t i = 0; i < trace.experts.size(); ++i) trace.experts[i] = i % 2 == 0 ? 3 : 2;
-    const SimulationResult result = simulate(trace, "lru", Scope::layer, 0.25);
+    const SimulationResult result = simulate(trace, "lru", Scope::layer, 0.25, CountForeseen::yes);
     EXPECT_EQ(result.n_hits, 0);
     EXPECT_EQ(result.n_foreseen, 8);
     EXPECT_DOUBLE_EQ(result.foreseen(), 0.8);
