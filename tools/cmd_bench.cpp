@@ -108,7 +108,7 @@ class BenchCommand : public Command {
         app_.add_option_function<std::string>(
                 "-o,--output", [this](const std::string& name) { format_ = kFormats.at(name); },
                 "How results are printed: md (a table), csv, json or jsonl")
-            ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
+            ->check(one_of({"md", "csv", "json", "jsonl"}))
             ->type_name("FORMAT")
             ->default_str("md");
         sessions_.add_to(app_);

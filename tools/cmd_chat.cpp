@@ -128,7 +128,7 @@ class ChatCommand : public Command {
                     "Whether the model reasons first, where its template has a switch (enable_thinking, "
                     "thinking); "
                     "auto: as the template has it")
-                ->check(CLI::IsMember({"auto", "on", "off"}))
+                ->check(one_of({"auto", "on", "off"}))
                 ->type_name("auto|on|off")
                 ->default_str("auto");
         app_.add_option_function<std::string>(
@@ -137,7 +137,7 @@ class ChatCommand : public Command {
                     format_options_.reasoning = budget == "0" ? Reasoning::off : Reasoning::as_template;
                 },
                 "0: as --reasoning off; -1: as --reasoning auto")
-            ->check(CLI::IsMember({"-1", "0"}))
+            ->check(one_of({"-1", "0"}))
             ->type_name("N")
             ->excludes(reasoning);
     }

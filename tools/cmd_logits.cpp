@@ -40,7 +40,10 @@ class LogitsCommand : public Command {
         app_.add_option("--tokens", tokens_, "Token ids, as in 1,2,3; @FILE reads them from a file")
             ->required()
             ->type_name("LIST");
-        app_.add_option("-o,--output", output_path_, "Where the logits go")->required()->type_name("FILE");
+        app_.add_option("-o,--output", output_path_, "Where the logits go")
+            ->required()
+            ->check(file_name())
+            ->type_name("FILE");
         app_.add_option("--hidden", dump_options_.hidden_folder, "Write the hidden states into this folder")
             ->type_name("DIR");
         app_.add_option("--router", dump_options_.router_folder,

@@ -79,6 +79,7 @@ class TraceCommand : public Command {
                 "The folder that the trace goes to: a new one, an empty one, or that of a trace, which "
                 "is replaced")
             ->required()
+            ->check(file_name())
             ->type_name("DIR");
         app_.add_option("-n,--predict,--n-predict", n_predict_,
                         "Tokens to generate after each text, at most: the model may end before")
@@ -170,7 +171,8 @@ class TraceCommand : public Command {
         if (max_tokens_ > 0 && static_cast<std::int64_t>(tokens.size()) > max_tokens_)
             tokens.resize(static_cast<std::size_t>(max_tokens_));
         if (tokens.empty())
-            fail(ErrorKind::bad_input, "{}: the text is empty; expected at least a character", text.path);
+            fail(ErrorKind::bad_input, "{}: the text is empty; expected at least a character",
+                 text.path == "-" ? "standard input" : text.path);
 
         std::vector<text::TokenId> beginning;
         if (tokenizer.adds_bos() && tokenizer.bos()) beginning.push_back(*tokenizer.bos());

@@ -9,6 +9,7 @@
 #include "tools/options.h"
 #include "tools/standard_streams.h"
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -23,13 +24,13 @@ namespace greenroom::tools {
 namespace {
 
 void print_log_line(LogLevel level, std::string_view line) {
-    if (level == LogLevel::warning) write_error(fmt::format("greenroom: warning: {}\n", line));
+    if (level == LogLevel::warning) write_message(fmt::format("greenroom: warning: {}\n", line));
 }
 
 // In pieces, so that it needs no memory.
 void print_error(std::string_view message) noexcept {
     write_error("greenroom: error: ");
-    write_error(message);
+    write_message(message);
     write_error("\n");
 }
 
@@ -62,6 +63,18 @@ class HelpCommand : public Command {
     std::string name_;
 };
 
+// "greenroom run": the program and the command that is called, as far as one is.
+std::string called(const CLI::App& program) {
+    const auto commands = program.get_subcommands();
+    return "greenroom" + (commands.empty() ? "" : " " + commands.front()->get_name());
+}
+
+int tell_bad_usage(const CLI::App& program, const std::string& message) {
+    print_error(message);
+    write_message(fmt::format("Try `{} --help`.\n", called(program)));
+    return kExitBadUsage;
+}
+
 int run_program(int argc, char** argv) {
     CLI::App program("Greenroom runs Mixture-of-Experts language models that are larger than the GPU.",
                      "greenroom");
@@ -69,6 +82,8 @@ int run_program(int argc, char** argv) {
     program.footer(
         "`greenroom COMMAND --help` explains a command. Exit codes: 0 done, 1 failed, 2 bad usage.");
     program.require_subcommand(0, 1);
+    // As llama.cpp has it: of a flag that is given twice the last one counts. Lists take all.
+    program.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 
     std::vector<std::unique_ptr<Command>> commands;
     commands.push_back(make_run_command(program));
@@ -98,12 +113,12 @@ int run_program(int argc, char** argv) {
     } catch (const CLI::CallForVersion& version) {
         write_output(version.what() + std::string("\n"));
         return kExitOk;
+    } catch (const CLI::ExtrasError&) {
+        // The library's message lists them backwards.
+        return tell_bad_usage(program, fmt::format("{}: not expected here; no flag or argument of {}",
+                                                   fmt::join(program.remaining(true), " "), called(program)));
     } catch (const CLI::ParseError& error) {
-        print_error(error.what());
-        const auto parsed = program.get_subcommands();
-        const std::string command = parsed.empty() ? "" : parsed.front()->get_name() + " ";
-        write_error("Try `greenroom " + command + "--help`.\n");
-        return kExitBadUsage;
+        return tell_bad_usage(program, error.what());
     }
 }
 

@@ -26,7 +26,7 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags) {
     const auto names = cache::policy_names();
     app.add_option("--cache-policy", flags.experts.policy,
                    fmt::format("Who stays in memory: {}", fmt::join(names, ", ")))
-        ->check(CLI::IsMember(std::vector<std::string>(names.begin(), names.end())))
+        ->check(one_of({names.begin(), names.end()}))
         ->type_name("NAME")
         ->capture_default_str()
         ->group(kGroup);
@@ -35,9 +35,9 @@ void add_memory_options(CLI::App& app, MemoryFlags& flags) {
            [&flags](const std::string& name) {
                flags.experts.scope = name == "global" ? cache::Scope::global : cache::Scope::layer;
            },
-           "Who competes for memory: the experts of a layer, or all (global)")
-        ->check(CLI::IsMember({"layer", "global"}))
-        ->type_name("NAME")
+           "Who competes for memory: the experts of a layer, or all")
+        ->check(one_of({"layer", "global"}))
+        ->type_name("layer|global")
         ->default_str(std::string(cache::scope_name(flags.experts.scope)))
         ->group(kGroup);
     app.add_option("--prefetch-layers", flags.experts.prefetch_layers,

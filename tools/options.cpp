@@ -78,9 +78,25 @@ CLI::Validator number(double least, double most) {
     return CLI::Validator(check, "");
 }
 
+CLI::Validator one_of(std::vector<std::string> words) {
+    const auto check = [words = std::move(words)](std::string& text) {
+        if (std::ranges::find(words, text) != words.end()) return std::string();
+        return fmt::format("found '{}', expected {}", text, fmt::join(words, ", "));
+    };
+    return CLI::Validator(check, "");
+}
+
+CLI::Validator file_name() {
+    const auto check = [](std::string& text) {
+        return std::string(text.empty() ? "found '', expected the name of a file" : "");
+    };
+    return CLI::Validator(check, "");
+}
+
 void add_model_option(CLI::App& app, std::string& path) {
     app.add_option("-m,--model", path, "The model: a GGUF file, or the first part of a split one")
         ->required()
+        ->check(file_name())
         ->type_name("FILE");
 }
 
@@ -101,7 +117,7 @@ void add_thread_options(CLI::App& app, runtime::ThreadOptions& threads) {
                threads.placement = strict == "1" ? cpu::Placement::own_core : cpu::Placement::anywhere;
            },
            "1: each thread stays on a core of its own, if there are as many; 0: where the system puts it")
-        ->check(CLI::IsMember({"0", "1"}))
+        ->check(one_of({"0", "1"}))
         ->type_name("0|1")
         ->default_str("0");
 }
@@ -161,7 +177,7 @@ void add_activations_option(CLI::App& app, Activations& activations) {
            "How activations meet quantized weights: int8, as integers of 8 bits in experts and of 15 "
            "elsewhere; "
            "int16, of 15 bits everywhere; f32, slowest and exact")
-        ->check(CLI::IsMember({"int8", "int16", "f32"}))
+        ->check(one_of({"int8", "int16", "f32"}))
         ->type_name("KIND")
         ->default_str(activations_name(activations));
 }
@@ -214,17 +230,33 @@ std::vector<std::string> spell_out(int argc, const char* const* argv) {
         std::string_view short_name;
         std::string_view long_name;
     };
-    constexpr std::array<Flag, 11> kFlags{{{"-cmoe", "--cpu-moe"},
+    // Also of flags that are not taken here, so that -fa is refused by its name and not taken for -f a.
+    constexpr std::array<Flag, 26> kFlags{{{"-cb", "--cont-batching"},
+                                           {"-cmoe", "--cpu-moe"},
+                                           {"-cnv", "--conversation"},
                                            {"-ctk", "--cache-type-k"},
                                            {"-ctv", "--cache-type-v"},
                                            {"-dev", "--device"},
+                                           {"-fa", "--flash-attn"},
+                                           {"-hf", "--hf-repo"},
+                                           {"-hff", "--hf-file"},
+                                           {"-mg", "--main-gpu"},
+                                           {"-mmp", "--mmap"},
+                                           {"-mu", "--model-url"},
                                            {"-ncmoe", "--n-cpu-moe"},
                                            {"-ngl", "--gpu-layers"},
+                                           {"-nkvo", "--no-kv-offload"},
+                                           {"-no-cnv", "--no-conversation"},
+                                           {"-np", "--parallel"},
                                            {"-ot", "--override-tensor"},
                                            {"-pg", "--n-prompt-gen"},
+                                           {"-sm", "--split-mode"},
+                                           {"-st", "--single-turn"},
                                            {"-sys", "--system-prompt"},
                                            {"-sysf", "--system-prompt-file"},
-                                           {"-tb", "--threads-batch"}}};
+                                           {"-tb", "--threads-batch"},
+                                           {"-ts", "--tensor-split"},
+                                           {"-ub", "--ubatch-size"}}};
     std::vector<std::string> arguments(argv + 1, argv + argc);
     for (std::string& argument : arguments) {
         if (argument == "--") break;

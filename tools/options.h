@@ -1,7 +1,7 @@
 #pragma once
 
-// The groups of flags that several commands share, and the checks of their values. Names and defaults are
-// those of llama.cpp where it has the flag.
+// The groups of flags that several commands share, and the checks of their values. Names are those of
+// llama.cpp where it has the flag, and so are defaults but for those that cost memory.
 //
 // The variables that flags are bound to must live until the command line is parsed.
 
@@ -33,7 +33,7 @@ void add_kv_type_options(CLI::App& app, runtime::KvTypes& types);
 // The same, --swa-full, --ctx-checkpoints N
 void add_kv_cache_options(CLI::App& app, runtime::SessionOptions& options);
 
-// --activations q8|f32
+// --activations int8|int16|f32
 void add_activations_option(CLI::App& app, Activations& activations);
 
 // --temp, --top-k, --seed and so on
@@ -44,6 +44,12 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most);
 
 // Accepts a number from least to most; never NaN.
 CLI::Validator number(double least, double most);
+
+// Accepts these words and nothing else.
+CLI::Validator one_of(std::vector<std::string> words);
+
+// Accepts everything but nothing: what a shell makes of "$UNSET".
+CLI::Validator file_name();
 
 // The largest number of tokens that a flag takes: far above every model, far below every overflow.
 inline constexpr std::int64_t kMaxTokens = 1'000'000'000;

@@ -19,8 +19,12 @@ class OutputClosed : public Error {
 // to be ignored, see ignore_write_signals().
 void write_output(std::string_view text);
 
-// A message that can't be written is lost: no reason for the work to fail.
+// What can't be written is lost: no reason for the work to fail.
 void write_error(std::string_view text) noexcept;
+
+// The same for a message that may quote a file: control characters, which a terminal would obey, are written
+// as \x1b; line feeds and tabs as they are. Needs no memory.
+void write_message(std::string_view text) noexcept;
 
 bool output_is_terminal() noexcept;
 bool error_is_terminal() noexcept;

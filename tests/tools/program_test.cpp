@@ -10,7 +10,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace greenroom::test {
@@ -21,16 +23,16 @@ TEST(Program, AloneOrAskedForHelpListsTheCommands) {
         const Finished run = greenroom(args);
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_EQ(run.err, "");
-        for (const char* command :
-             {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "bench", "help"})
+        for (const char* command : {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity",
+                                    "bench", "tune", "trace", "simulate", "help"})
             EXPECT_NE(run.out.find(std::string("\n  ") + command + " "), std::string::npos)
                 << command << run.out;
     }
 }
 
 TEST(Program, EveryCommandExplainsItselfWithExamples) {
-    for (const char* command :
-         {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity", "bench"}) {
+    for (const char* command : {"run", "chat", "inspect", "tokenize", "template", "logits", "perplexity",
+                                "bench", "tune", "trace", "simulate"}) {
         const Finished run = greenroom({command, "--help"});
         EXPECT_EQ(run.exit_code, 0);
         EXPECT_NE(run.out.find(std::string("Usage: greenroom ") + command), std::string::npos) << run.out;
@@ -62,6 +64,11 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"run", "-m"}, "--model"},
         {{"run", "-m", model, "-p", "x", "--frobnicate"}, "--frobnicate"},
         {{"run", "-m", model, "-p", "x", "stray"}, "stray"},
+        {{"run", "-m", model, "-p", "x", "stray", "--frobnicate"}, "stray --frobnicate"},
+        {{"run", "-m", model, "-p", "x", "-fa", "1"}, "--flash-attn 1"},
+        {{"run", "-m", "", "-p", "x"}, "--model: found ''"},
+        {{"run", "-m", model, "-p", "x", "--cache-policy", "best"}, "found 'best', expected learned, decay"},
+        {{"run", "-m", model, "-p", "x", "--cpu-strict", "2"}, "found '2', expected 0, 1"},
         {{"run", "-m", model, "-p", "x", "-f", "y"}, "--file"},
         {{"run", "-m", model, "-p", "x", "-n", "-2"}, "-2"},
         {{"run", "-m", model, "-p", "x", "-n", "1.5"}, "1.5"},
@@ -102,6 +109,8 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"tokenize", "-m", model, "--ids", ""}, "--ids"},
         {{"logits", "-m", model, "--tokens", "1,2"}, "--output"},
         {{"logits", "-m", model, "-o", "x.npy"}, "--tokens"},
+        {{"logits", "-m", model, "--tokens", "1", "-o", ""}, "--output: found ''"},
+        {{"trace", "-m", model, "-f", model, "-o", ""}, "--output: found ''"},
         {{"logits", "-m", model, "-o", "x.npy", "--tokens", "1,-2"}, "'-2'"},
         {{"perplexity", "-m", model}, "--file"},
         {{"perplexity", "-m", model, "-f", "x", "--chunks", "0"}, "--chunks"},
@@ -130,6 +139,35 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         EXPECT_EQ(run.out, "") << bad.named;
         EXPECT_TRUE(run.err.starts_with("greenroom: error: ")) << run.err;
         EXPECT_NE(run.err.find(bad.named), std::string::npos) << bad.named << ": " << run.err;
+    }
+}
+
+TEST(Program, OfAFlagThatIsGivenTwiceTheLastOneCounts) {
+    const Finished run =
+        greenroom({"run", "-m", "/none", "-m", mini_model(), "-p", "x", "-n", "9", "-q", "--predict", "0"});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_EQ(run.out, "");
+    EXPECT_EQ(greenroom({"tokenize", "-m", mini_model(), "-p", "a", "-p", "b"}).out,
+              greenroom({"tokenize", "-m", mini_model(), "-p", "b"}).out);
+}
+
+// What a file says must not reach the terminal as a command.
+TEST(Program, MessagesHaveNoControlCharacters) {
+    const TempDir folder;
+    std::ifstream in(demo_model_file(), std::ios::binary);
+    std::string model{std::istreambuf_iterator<char>(in), {}};
+    const std::string name = "gpt2";  // the tokenizer's
+    const std::size_t at = model.find(name, model.find("tokenizer.ggml.model"));
+    ASSERT_NE(at, std::string::npos);
+    for (const auto& [hostile, shown] : {std::pair<std::string, std::string>{"\x1b[2J", "\\x1b[2J"},
+                                         {"\xC2\x9B\x7Fm", "\\xc2\\x9b\\x7fm"}}) {
+        model.replace(at, name.size(), hostile);
+        std::ofstream(folder.file("m.gguf"), std::ios::binary) << model;
+        const Finished run = greenroom({"run", "-m", folder.file("m.gguf"), "-p", "x"});
+        EXPECT_EQ(run.exit_code, 1);
+        EXPECT_NE(run.err.find("tokenizer.ggml.model is \"" + shown), std::string::npos) << run.err;
+        EXPECT_EQ(run.err.find('\x1b'), std::string::npos);
+        EXPECT_EQ(run.err.find('\x7f'), std::string::npos);
     }
 }
 
