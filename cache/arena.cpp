@@ -142,8 +142,6 @@ void Arena::unmap() noexcept {
     data_ = nullptr;
 }
 
-std::string Arena::describe() const {
-    return fmt::format("{:.1f} GiB in {}{}", static_cast<double>(bytes_) / (1 << 30), pages_, placement_);
-}
+std::string Arena::describe() const { return pages_ + placement_; }
 
 }  // namespace greenroom::cache

@@ -49,7 +49,7 @@ class Arena {
     std::byte* data() const noexcept { return data_; }  // at a multiple of 2 MiB; zero at first
     std::int64_t bytes() const noexcept { return bytes_; }
     std::span<std::byte> memory() const noexcept { return {data_, static_cast<std::size_t>(bytes_)}; }
-    // One line for the log: "3.5 GiB in transparent huge pages, interleaved over 2 NUMA nodes".
+    // Where it lies: "transparent huge pages, interleaved over 2 NUMA nodes".
     std::string describe() const;
 
   private:

@@ -179,9 +179,7 @@ void ChatLoop::save(const std::string& path) {
     if (path.empty()) return tell_failure("/save needs the name of a file, as in /save chat.json");
     try {
         const std::string json = to_json(chat_.messages()) + "\n";
-        PartialFile file(path, static_cast<std::int64_t>(json.size()));
-        file.write_at(0, json.data(), json.size());
-        file.commit();
+        write_file(path, json);
         write_error(fmt::format("[{} messages written to {}]\n", chat_.messages().size(), path));
     } catch (const Error& error) {
         tell_failure(error.what());
@@ -199,7 +197,7 @@ std::string ChatLoop::stats() const {
 
 void ChatLoop::tell_failure(std::string_view message) {
     failed_ = true;
-    write_error(fmt::format("greenroom: error: {}\n", message));
+    write_message(fmt::format("greenroom: error: {}\n", message));
 }
 
 }  // namespace greenroom::tools

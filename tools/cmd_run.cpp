@@ -90,6 +90,7 @@ class RunCommand : public Command {
         app_.add_flag("--stats", stats_,
                       "After the figures also those of the experts: hits, reads, waits, layers");
         app_.add_option("--stats-json", stats_path_, "Write all figures to this file, as JSON")
+            ->check(file_name())
             ->type_name("FILE");
         app_.add_option("-c,--ctx-size", session_options_.context_tokens,
                         "Tokens that the context holds; 0: what the prompt and -n need, at least 4096")
@@ -105,6 +106,7 @@ class RunCommand : public Command {
         if (input_.escapes())
             for (std::string& stop : options_.stop) stop = unescape(stop);
         const std::string prompt = input_.prompt();
+        if (!stats_path_.empty()) check_can_create(stats_path_);
 
         ProgressBar bar;
         const StartProfile profile = StartProfile::find(model_path_);
@@ -144,10 +146,8 @@ class RunCommand : public Command {
         if (last != '\n' && output_is_terminal()) write_output("\n");
         if (!quiet_) print_figures(*engine, session, result, load_s, sampler.seed());
         if (stats_)
-            write_error(
-                fmt::format("profile   {}\n", profile.describe(threads_, session_options_.batch_tokens)) +
-                expert_report_text(*engine));
-        if (!stats_path_.empty()) write_stats(*engine, result, load_s);
+            write_error(fmt::format("profile   {}\n", profile_text(profile)) + expert_report_text(*engine));
+        if (!stats_path_.empty()) write_stats(*engine, profile, result, load_s);
         return kExitOk;
     }
 
@@ -194,19 +194,21 @@ class RunCommand : public Command {
                                static_cast<double>(tier->layouts().n_all()));
     }
 
-    void write_stats(const runtime::Engine& engine, const runtime::GenerationResult& result,
-                     double load_s) const {
+    std::string profile_text(const StartProfile& profile) const {
+        return profile.describe(threads_, session_options_.batch_tokens);
+    }
+
+    void write_stats(const runtime::Engine& engine, const StartProfile& profile,
+                     const runtime::GenerationResult& result, double load_s) const {
         nlohmann::ordered_json stats = expert_report_json(engine);
+        stats["profile"] = profile_text(profile);
         stats["run"] = {{"load_s", load_s},
                         {"prompt_tokens", result.n_prompt_tokens},
                         {"prefill_s", result.prefill_s},
                         {"generated_tokens", result.n_generated},
                         {"decode_s", result.decode_s},
                         {"peak_rss", runtime::peak_resident_set_bytes()}};
-        const std::string text = stats.dump(1) + "\n";
-        PartialFile file(stats_path_, static_cast<std::int64_t>(text.size()));
-        file.write_at(0, text.data(), text.size());
-        file.commit();
+        write_file(stats_path_, stats.dump(1) + "\n");
     }
 
     TextInput input_;

@@ -109,9 +109,9 @@ class SimulateCommand : public Command {
             ->delimiter(',')
             ->capture_default_str();
         app_.add_option("--scope", scope_,
-                        "Who competes for a slot: the experts of a layer, all (global), or show both")
-            ->check(CLI::IsMember({"layer", "global", "both"}))
-            ->type_name("NAME")
+                        "Who competes for a slot: the experts of a layer, all, or show both")
+            ->check(one_of({"layer", "global", "both"}))
+            ->type_name("layer|global|both")
             ->capture_default_str();
         app_.add_option("--sizes", sizes_, "Experts in the cache, percent; 5..90 is in steps of 5")
             ->type_name("LIST")
@@ -119,7 +119,9 @@ class SimulateCommand : public Command {
         app_.add_flag("--json", json_, "Print one JSON list");
         app_.add_flag("--foresight", foresight_,
                       "Also show how many misses the policy would have foreseen from the calls alone");
-        app_.add_option("--plot", plot_path_, "Draw the hit rates into this file")->type_name("SVG");
+        app_.add_option("--plot", plot_path_, "Draw the hit rates into this file")
+            ->check(file_name())
+            ->type_name("SVG");
         add_speed_option("--expert-mib", speed_.expert_mib, "Size of an expert; also show tokens per second");
         add_speed_option("--resident-gib", speed_.resident_gib, "What every token reads beside its experts");
         add_speed_option("--hit-gbs", speed_.hit_gb_per_s, "GB/s at which hits are read");
@@ -131,6 +133,7 @@ class SimulateCommand : public Command {
         const std::vector<Series> wanted = wanted_series(sizes.size());
         if (!(speed_.hit_gb_per_s > 0) || !(speed_.miss_gb_per_s > 0))
             bad_usage("--hit-gbs, --miss-gbs", "found 0, expected more");
+        if (!plot_path_.empty()) check_can_create(plot_path_);
 
         const auto foreseen = foresight_ ? cache::CountForeseen::yes : cache::CountForeseen::no;
         nlohmann::ordered_json json = nlohmann::ordered_json::array();
@@ -145,12 +148,7 @@ class SimulateCommand : public Command {
             panels.push_back(as_panel(trace, done));
         }
         bar.clear();
-        if (!plot_path_.empty()) {
-            const std::string svg = draw_hit_rates(panels, sizes);
-            PartialFile file(plot_path_, static_cast<std::int64_t>(svg.size()));
-            file.write_at(0, svg.data(), svg.size());
-            file.commit();
-        }
+        if (!plot_path_.empty()) write_file(plot_path_, draw_hit_rates(panels, sizes));
         write_output(json_ ? json.dump(1) + "\n" : text);
         return kExitOk;
     }

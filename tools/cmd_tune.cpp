@@ -46,14 +46,15 @@ std::string table_of(const runtime::Profile& profile) {
     if (m.expert_bytes > 0)
         line(fmt::format("SSD, whole experts of {}", human_bytes(m.expert_bytes)), gb(m.ssd_read), "GB/s");
     for (const runtime::ThreadMeasurement& point : m.threads) {
-        line(fmt::format("DRAM reads, {} threads", point.n_threads), gb(point.dram_read), "GB/s");
+        line("DRAM reads, " + counted(point.n_threads, "thread"), gb(point.dram_read), "GB/s");
         if (point.expert_s > 0)
-            line(fmt::format("expert, 1 token, {} threads", point.n_threads), point.expert_s * 1e6, "us");
+            line("expert, 1 token, " + counted(point.n_threads, "thread"), point.expert_s * 1e6, "us");
     }
     for (const runtime::ExpertMeasurement& point : m.experts)
-        line(fmt::format("expert, {} tokens, a thread per core", point.n_tokens), point.seconds * 1e6, "us");
+        line("expert, " + counted(point.n_tokens, "token") + ", a thread per core", point.seconds * 1e6,
+             "us");
     for (const runtime::DecodeMeasurement& point : m.decodes)
-        line(fmt::format("decode, {} threads", point.n_threads), point.tokens_per_s, "tok/s");
+        line("decode, " + counted(point.n_threads, "thread"), point.tokens_per_s, "tok/s");
     if (m.gpu) {
         line("upload from pinned memory", gb(m.gpu->pinned_upload), "GB/s");
         line("upload from pageable memory", gb(m.gpu->pageable_upload), "GB/s");

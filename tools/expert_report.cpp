@@ -116,7 +116,7 @@ std::string expert_report_text(const runtime::Engine& engine) {
     const cache::CacheCounters all = cache.total();
     std::string text = on_gpu;
     auto to = std::back_inserter(text);
-    fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts ({})\n",
+    fmt::format_to(to, "memory    {} in all: {} that every token needs, {} for experts, in {}\n",
                    human_bytes(engine.memory_budget().total), human_bytes(engine.resident_ram_bytes()),
                    human_bytes(tier->plan().total_bytes()), tier->arena().describe());
     fmt::format_to(to, "experts   {} of {} in memory, kept by policy {} per {}\n", cache.n_resident(),
@@ -131,8 +131,8 @@ std::string expert_report_text(const runtime::Engine& engine) {
                    100 * share(all.n_wasted, all.n_prefetched), all.n_filled);
     for (int distance = 1; distance <= runtime::ExpertOptions::kMaxPrefetchLayers; ++distance)
         if (const runtime::Foresight& foresight = tier->foresight(distance); foresight.n_called > 0)
-            fmt::format_to(to, "          {:.1f} % foreseen {} layer{} ahead\n", 100 * foresight.recall(),
-                           distance, distance == 1 ? "" : "s");
+            fmt::format_to(to, "          {:.1f} % foreseen {} ahead\n", 100 * foresight.recall(),
+                           counted(distance, "layer"));
     fmt::format_to(to, "{:>5} {:>7} {:>7} {:>7} {:>11} {:>10} {:>9} {:>7} {:>7}\n", "layer", "hits %", "late",
                    "misses", "read", "waited ms", "ahead", "useful", "wasted");
     for (int m = 0; m < tier->layouts().n_layers(); ++m) {

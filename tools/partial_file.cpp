@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -25,7 +24,7 @@ PartialFile::PartialFile(const std::string& path, std::int64_t bytes) : path_(pa
 
     fd_ = ::open(partial_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd_ < 0) fail_with("cannot create", errno);
-    if (partial_path_ == path_) return;
+    if (partial_path_ == path_ || bytes == 0) return;
     try {
         reserve(bytes);
     } catch (...) {
@@ -74,6 +73,22 @@ void PartialFile::commit() {
         const int error = errno;
         ::unlink(partial_path_.c_str());
         fail_with("cannot rename the finished file", error);
+    }
+}
+
+void write_file(const std::string& path, std::string_view bytes) {
+    PartialFile file(path, static_cast<std::int64_t>(bytes.size()));
+    file.write_at(0, bytes.data(), bytes.size());
+    file.commit();
+}
+
+void check_can_create(const std::string& path) {
+    std::error_code ignored;
+    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    // Who reads a pipe would take its closing for the end.
+    if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status) ||
+        std::filesystem::is_directory(status)) {
+        const PartialFile trial(path, 0);
     }
 }
 

@@ -7,13 +7,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace greenroom::tools {
 
 class PartialFile {
   public:
     // Creates a file of `bytes` zeros and reserves their space, so that a full disk shows before the work.
-    // Error{io}.
+    // Error{io}. bytes >= 0.
     PartialFile(const std::string& path, std::int64_t bytes);
     ~PartialFile();
     PartialFile(const PartialFile&) = delete;
@@ -33,5 +34,12 @@ class PartialFile {
     std::string partial_path_;  // the name it has; the same where the file is written directly
     int fd_ = -1;
 };
+
+// A file of these bytes, as PartialFile makes it. Error{io}.
+void write_file(const std::string& path, std::string_view bytes);
+
+// Before work whose result write_file() will write: Error{io} where no file of this name can be created.
+// Leaves what is there as it is.
+void check_can_create(const std::string& path);
 
 }  // namespace greenroom::tools

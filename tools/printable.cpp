@@ -62,6 +62,10 @@ std::string printable(std::string_view text, std::size_t max_chars) {
     return out;
 }
 
+std::string counted(std::int64_t count, std::string_view one) {
+    return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
+}
+
 std::string human_bytes(std::int64_t bytes) {
     return scaled(bytes, 1024, std::array<std::string_view, 6>{"B", "KiB", "MiB", "GiB", "TiB", "PiB"});
 }

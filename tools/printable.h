@@ -19,4 +19,7 @@ std::string human_bytes(std::int64_t bytes);
 // "20.3 M", "671.0 B" (10^9); up to 999 "512".
 std::string human_count(std::int64_t count);
 
+// "1 thread", "2 threads".
+std::string counted(std::int64_t count, std::string_view one);
+
 }  // namespace greenroom::tools

@@ -5,6 +5,7 @@
 #include "quant/base/log.h"
 #include "quant/gguf.h"
 #include "tools/partial_file.h"
+#include "tools/printable.h"
 
 #include <fmt/format.h>
 
@@ -60,10 +61,7 @@ void save_profile(const std::string& path, const runtime::Profile& profile) {
     if (error)
         fail(ErrorKind::io, "{}: cannot create the folder: {}", fs::path(path).parent_path().string(),
              error.message());
-    const std::string text = runtime::to_json(profile);
-    PartialFile file(path, static_cast<std::int64_t>(text.size()));
-    file.write_at(0, text.data(), text.size());
-    file.commit();
+    write_file(path, runtime::to_json(profile));
 }
 
 StartProfile StartProfile::find(const std::string& model_path) {
@@ -99,13 +97,13 @@ std::optional<runtime::GpuTuning> StartProfile::gpu() const {
 
 std::string StartProfile::describe(const runtime::ThreadOptions& given, std::int64_t batch_tokens) const {
     std::string text =
-        given.n_threads > 0 ? fmt::format("{} threads, as -t says", given.n_threads)
-        : profile           ? fmt::format("{} threads", profile->tuning.n_threads)
+        given.n_threads > 0 ? counted(given.n_threads, "thread") + ", as -t says"
+        : profile           ? counted(profile->tuning.n_threads, "thread")
                   : "none for this model and machine (`greenroom tune` makes one): a thread per core";
     if (!profile) return text;
     text += fmt::format("{} from the profile {}", given.n_threads > 0 ? "; other sizes" : ",", path);
     if (batch_tokens == profile->tuning.batch_tokens)
-        text += fmt::format("; batches of {} tokens", batch_tokens);
+        text += "; batches of " + counted(batch_tokens, "token");
     return text;
 }
 

@@ -67,6 +67,7 @@ TEST(Program, BadUsageIsExitCode2AndAMessageThatNamesIt) {
         {{"run", "-m", model, "-p", "x", "stray", "--frobnicate"}, "stray --frobnicate"},
         {{"run", "-m", model, "-p", "x", "-fa", "1"}, "--flash-attn 1"},
         {{"run", "-m", "", "-p", "x"}, "--model: found ''"},
+        {{"run", "-m", model, "-p", "x", "--stats-json", ""}, "--stats-json: found ''"},
         {{"run", "-m", model, "-p", "x", "--cache-policy", "best"}, "found 'best', expected learned, decay"},
         {{"run", "-m", model, "-p", "x", "--cpu-strict", "2"}, "found '2', expected 0, 1"},
         {{"run", "-m", model, "-p", "x", "-f", "y"}, "--file"},

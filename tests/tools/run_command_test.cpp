@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -59,6 +61,22 @@ std::string reference_text(const std::string& array) {
 TEST(RunCommand, GreedyAnswerIsTheReferences) {
     const std::vector<std::string> flags = {"-n", "32", "--temp", "0", "--no-escape"};
     EXPECT_EQ(answer(flags, reference_text("tokens_p1")), reference_text("greedy_p1"));
+}
+
+TEST(RunCommand, FiguresThatCannotBeWrittenAreSaidBeforeTheAnswer) {
+    const TempDir folder;
+    for (const std::string& path : {folder.file("none/stats.json"), folder.path().string()}) {
+        const Finished refused = run({"-n", "3", "--stats-json", path});
+        EXPECT_EQ(refused.exit_code, 1);
+        EXPECT_EQ(refused.out, "");
+        EXPECT_TRUE(refused.err.starts_with("greenroom: error: " + path + ": cannot create")) << refused.err;
+    }
+    // Nothing is lost of what is there, whatever happens next.
+    std::ofstream(folder.file("old.json")) << "old";
+    EXPECT_EQ(run({"-n", "3", "-c", "1", "--stats-json", folder.file("old.json")}).exit_code, 1);
+    std::ifstream old(folder.file("old.json"));
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(old), {}), "old");
+    EXPECT_FALSE(std::filesystem::exists(folder.file("old.json.partial")));
 }
 
 TEST(RunCommand, SameSeedSameText) {

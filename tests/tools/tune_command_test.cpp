@@ -54,7 +54,7 @@ TEST_F(TuneCommand, StartsUseTheProfileThatItKeeps) {
     const Finished finished = greenroom({"tune", "-m", mini_model()});
     ASSERT_EQ(finished.exit_code, 0) << finished.err;
     for (const char* text :
-         {"DRAM reads, 1 threads", "expert, 32 tokens", "GB/s", "tok/s", "threads", "batch"})
+         {"DRAM reads, 1 thread ", "expert, 32 tokens", "GB/s", "tok/s", "threads", "batch"})
         EXPECT_NE(finished.out.find(text), std::string::npos) << text;
     const fs::path path = profile();
     ASSERT_FALSE(path.empty());
@@ -74,6 +74,11 @@ TEST_F(TuneCommand, StartsUseTheProfileThatItKeeps) {
     expect_line({"-b", "5"}, "3 threads, from the profile " + path.string());
     expect_line({"-t", "2"}, "2 threads, as -t says; other sizes from the profile " + path.string() +
                                  "; batches of 77 tokens");
+    std::vector<std::string> to_json = {"run", "-m", mini_model(), "-p", "x", "-n", "1", "--stats-json"};
+    to_json.push_back(folder_.file("stats.json"));
+    ASSERT_EQ(greenroom(to_json).exit_code, 0);
+    EXPECT_EQ(json::parse(std::ifstream(folder_.file("stats.json")))["profile"],
+              "3 threads, from the profile " + path.string() + "; batches of 77 tokens");
     const auto bench = [](const std::vector<std::string>& flags) {
         std::vector<std::string> args = {"bench", "-m", mini_model(), "-p", "4",   "-n",
                                          "0",     "-r", "1",          "-o", "json"};
