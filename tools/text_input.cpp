@@ -3,8 +3,11 @@
 #include "quant/base/error.h"
 #include "tools/options.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -40,6 +43,12 @@ std::optional<char> escaped_char(char c) {
     }
 }
 
+void check_text_size(const std::string& name, std::uint64_t bytes) {
+    if (bytes > kMostTextBytes)
+        fail(ErrorKind::bad_input, "{}: more than {} MiB; expected a text. Is it the right file?", name,
+             kMostTextBytes >> 20);
+}
+
 std::string without_final_newline(std::string text) {
     if (text.ends_with('\n')) text.pop_back();
     return text;
@@ -57,9 +66,15 @@ std::string read_text_file(const std::string& path) {
                                                            close);
     if (!file) fail(ErrorKind::io, "{}: cannot open: {}", name, std::generic_category().message(errno));
 
+    struct stat info {};
+    if (::fstat(::fileno(file.get()), &info) == 0 && S_ISREG(info.st_mode))
+        check_text_size(name, static_cast<std::uint64_t>(info.st_size));
     std::string text;
     char buffer[1 << 16];
-    while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, file.get())) text.append(buffer, n);
+    while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, file.get())) {
+        check_text_size(name, text.size() + n);
+        text.append(buffer, n);
+    }
     if (std::ferror(file.get()) != 0)
         fail(ErrorKind::io, "{}: cannot read: {}", name, std::generic_category().message(errno));
     return text;

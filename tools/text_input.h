@@ -4,13 +4,16 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace greenroom::tools {
 
-// The bytes of a file; "-" is standard input. Error{io}.
+// The bytes of a file; "-" is standard input. Error{io}; Error{bad_input} for more than kMostTextBytes, which
+// no text has that a model could read.
+inline constexpr std::size_t kMostTextBytes = std::size_t{1} << 30;
 std::string read_text_file(const std::string& path);
 
 // The same without the newline at the end, which editors add and prompts don't want.

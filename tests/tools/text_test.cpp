@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -54,6 +55,21 @@ TEST(Figures, AreScaledToThreeOrFourDigits) {
     EXPECT_EQ(human_count(20'300'000), "20.3 M");
     EXPECT_EQ(human_count(671'026'419'200), "671.0 B");
     EXPECT_EQ(human_count(999'999), "1.0 M");
+}
+
+TEST(Figures, AreCountedInSingularAndPlural) {
+    EXPECT_EQ(counted(0, "thread"), "0 threads");
+    EXPECT_EQ(counted(1, "thread"), "1 thread");
+    EXPECT_EQ(counted(2, "thread"), "2 threads");
+}
+
+TEST(TextFile, LargerThanAnyTextIsRefusedUnread) {
+    const test::TempDir folder;
+    const std::string path = folder.file("large.txt");
+    std::ofstream(path) << "text";
+    std::filesystem::resize_file(path, kMostTextBytes + 1);
+    test::expect_error(ErrorKind::bad_input, {path, "1024 MiB", "expected a text"},
+                       [&] { read_text_file(path); });
 }
 
 TEST(TokenList, TakesCommasAndBlanks) {
