@@ -19,6 +19,7 @@ std::int64_t reserve_of(std::int64_t available_bytes) {
 
 std::string size_text(std::int64_t bytes) {
     constexpr double kMiB = 1 << 20;
+    if (bytes < 1024) return fmt::format("{} B", bytes);
     const auto mib = static_cast<double>(bytes) / kMiB;
     return mib < 1024 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.2f} GiB", mib / 1024);
 }
@@ -32,6 +33,12 @@ std::string parts_text(const MemoryNeeds& needs) {
         "program itself",
         size_text(needs.resident), size_text(needs.sessions), size_text(needs.least_experts),
         size_text(needs.program));
+}
+
+// What to ask for. The program itself does not take exactly the same every time.
+std::int64_t least_mib(const MemoryNeeds& needs) {
+    constexpr std::int64_t kMiB = 1 << 20;
+    return (needs.least() + kMiB) / kMiB + 1;
 }
 
 }  // namespace
@@ -50,7 +57,7 @@ MemoryBudget share_out_memory(const std::string& path, const MemoryNeeds& needs,
              "smaller file",
              path, size_text(needs.least()), parts_text(needs), size_text(total),
              ram_bytes > 0 ? "--ram allows" : "is free, less a reserve",
-             ram_bytes > 0 ? fmt::format("--ram {}MiB, ", (needs.least() >> 20) + 1) : "");
+             ram_bytes > 0 ? fmt::format("--ram {}MiB, ", least_mib(needs)) : "");
     const std::int64_t rest = total - needs.program - needs.resident - needs.sessions;
     MemoryBudget budget;
     budget.total = total;

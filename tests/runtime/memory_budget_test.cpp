@@ -46,8 +46,11 @@ TEST(MemoryBudget, TooLittleIsAnErrorThatSaysWhatItTakesAndForWhat) {
     test::expect_error(
         ErrorKind::out_of_memory,
         {"m.gguf", "at least 2.54 GiB", "2.00 GiB for the weights", "400.0 MiB for the context",
-         "50.0 MiB for experts", "2.50 GiB is what --ram allows", "--ram 2599MiB", "-c"},
+         "50.0 MiB for experts", "2.50 GiB is what --ram allows", "--ram 2600MiB", "-c"},
         [&] { share_out_memory("m.gguf", kNeeds, 2560 * kMiB, 16 * kGiB); });
+    // Who meant GiB sees it.
+    test::expect_error(ErrorKind::out_of_memory, {"8 B is what --ram allows"},
+                       [&] { share_out_memory("m.gguf", kNeeds, 8, 16 * kGiB); });
     test::expect_error(ErrorKind::out_of_memory, {"at least 2.54 GiB", "is free, less a reserve"},
                        [&] { share_out_memory("m.gguf", kNeeds, 0, 2 * kGiB); });
 }

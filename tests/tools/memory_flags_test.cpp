@@ -53,8 +53,7 @@ int least_ram() {
 TEST(MemoryFlags, TheLeastBudgetThatIsNamedWorksIsKeptAndChangesNothing) {
     const TempDir folder;
     const int least = least_ram();
-    // The program itself does not take exactly the same every time.
-    const std::string ram = std::to_string(least + (kSanitized ? 4 : 1)) + "MiB";
+    const std::string ram = std::to_string(least + (kSanitized ? 3 : 0)) + "MiB";
     const Finished tight = greenroom(
         run_on_demo_model({"-n", "24", "--ram", ram, "--stats", "--stats-json", folder.file("stats.json")}));
     ASSERT_EQ(tight.exit_code, 0) << tight.err;
