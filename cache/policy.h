@@ -134,9 +134,6 @@ class Policy {
     // The scores of a layer, by expert; for subclasses to set. Calling it says that they change.
     std::span<double> scores_of(int layer);
 
-    // The number of the request that called it last, counted over all layers from 1; 0: none did.
-    std::int64_t last_use(ExpertId id) const { return last_use_[index_of(id)]; }
-
     bool is_evictable(ExpertId id) const;
     int n_evictable(int layer) const;
 
@@ -162,10 +159,10 @@ class Policy {
     CacheShape shape_;
     Scope scope_;
     std::int64_t n_resident_ = 0;
-    std::int64_t clock_ = 0;
+    std::int64_t clock_ = 0;   // requests of all layers
     std::vector<Slot> slots_;  // by layer and expert, as the next two
     std::vector<double> scores_;
-    std::vector<std::int64_t> last_use_;
+    std::vector<std::int64_t> last_use_;  // the request that called it last, from 1; 0: none did
     std::vector<LayerBooks> layers_;
 };
 

@@ -43,8 +43,8 @@ struct ReadOp {
     std::int64_t offset = 0;  // of the next read,
     std::int64_t bytes = 0;   // how much to ask for
     std::byte* to = nullptr;
-    std::int64_t needed_bytes =
-        0;  // how much must come at least; the rest is alignment and may lie past the end
+    // How much must come at least; the rest is alignment and may lie past the end.
+    std::int64_t needed_bytes = 0;
     int n_retries = 0;
     std::optional<Error> error;
 };

@@ -71,7 +71,6 @@ class SsdReader final : public Mover {
 
     // For SlotLayout: a power of two, at least 4096.
     std::int64_t alignment() const noexcept { return files_.alignment(); }
-    int n_files() const noexcept { return files_.size(); }
     std::int64_t file_bytes(int file) const noexcept { return files_.file_bytes(file); }
     ReaderStats stats() const { return queue_.stats(); }
     // One line for the log: which ways of reading are used, and why not the better ones.

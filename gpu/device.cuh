@@ -80,11 +80,6 @@ template <class T>
 GR_DEVICE T shuffle_xor(T value, int lane_mask, CallSite = {}) {
     return __shfl_xor_sync(kFullWarp, value, lane_mask);
 }
-// From lane + delta; the last delta lanes keep their own.
-template <class T>
-GR_DEVICE T shuffle_down(T value, unsigned delta, CallSite = {}) {
-    return __shfl_down_sync(kFullWarp, value, delta);
-}
 // From lane - delta; the first delta lanes keep their own.
 template <class T>
 GR_DEVICE T shuffle_up(T value, unsigned delta, CallSite = {}) {
@@ -233,17 +228,11 @@ GR_HD std::uint16_t float_to_bf16_bits(float value) {
 
 // ---- Memory
 
-// 4 bytes that are 4-byte aligned, or only 2-byte aligned as in blocks whose size is no multiple of 4, or not
-// at all.
+// 4 bytes that are 4-byte aligned, or only 2-byte aligned as in blocks whose size is no multiple of 4.
 GR_HD std::uint32_t load_u32_aligned(const void* from) { return *static_cast<const std::uint32_t*>(from); }
 GR_HD std::uint32_t load_u32(const void* from) {
     const auto* halves = static_cast<const std::uint16_t*>(from);
     return halves[0] | static_cast<std::uint32_t>(halves[1]) << 16;
-}
-GR_HD std::uint32_t load_u32_bytes(const void* from) {
-    const auto* bytes = static_cast<const std::uint8_t*>(from);
-    return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8 | static_cast<std::uint32_t>(bytes[2]) << 16 |
-           static_cast<std::uint32_t>(bytes[3]) << 24;
 }
 
 // words = the 4 · n bytes at `from`, which is a multiple of `alignment`. A device reads words at multiples of
