@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <span>
 
 namespace greenroom::quant {
 namespace {
@@ -340,6 +341,23 @@ class GgufParser {
             place_tensor(tensor, data_start);
             if (!gguf_.tensor_index_.emplace(tensor.name, i).second)
                 fail(ErrorKind::bad_input, "{}: tensor {} occurs twice", name_, printable(tensor.name));
+        }
+        check_apart(std::span(gguf_.tensors_).subspan(first));
+    }
+
+    // So that a byte belongs to one tensor at most.
+    void check_apart(std::span<const GgufTensor> tensors) const {
+        std::vector<const GgufTensor*> in_file;
+        for (const GgufTensor& tensor : tensors) in_file.push_back(&tensor);
+        std::ranges::sort(in_file, {}, [](const GgufTensor* tensor) { return tensor->file_offset; });
+        for (std::size_t i = 1; i < in_file.size(); ++i) {
+            const GgufTensor& before = *in_file[i - 1];
+            const std::uint64_t end = before.file_offset + static_cast<std::uint64_t>(before.view.bytes());
+            if (in_file[i]->file_offset < end)
+                fail(ErrorKind::bad_input,
+                     "{}: tensor {} begins at byte {}, in tensor {}, which ends at byte {}. Corrupt file?",
+                     name_, printable(in_file[i]->name), in_file[i]->file_offset, printable(before.name),
+                     end);
         }
     }
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -229,6 +230,23 @@ TEST(GgufHostile, DuplicateKeysAndTensorsAreRefused) {
     ASSERT_EQ(image[kFirstName], std::byte{'u'});
     image[kFirstName] = std::byte{'w'};
     expect_error(ErrorKind::bad_input, {"tensor w", "occurs twice"}, [&] { parse(image); });
+}
+
+TEST(GgufHostile, TensorsThatOverlapAreRefused) {
+    const std::array<float, 16> values{};
+    const TensorView view{Type::F32, 1, {16, 1, 1, 1}, reinterpret_cast<const std::byte*>(values.data())};
+    GgufWriter writer;
+    writer.add_tensor("u", view);
+    writer.add_tensor("w", view);
+    Image image = writer.serialize();
+    EXPECT_NO_THROW(parse(image));
+    // The second one's offset; rows of the table: name, number of dimensions, one dimension, type, offset.
+    constexpr std::size_t kRow = 8 + 1 + 4 + 8 + 4 + 8;
+    constexpr std::size_t kOffset = 24 + 2 * kRow - 8;
+    for (const std::uint64_t offset : {0U, 32U}) {
+        poke(image, kOffset, offset);
+        expect_error(ErrorKind::bad_input, {"tensor w", "in tensor u"}, [&] { parse(image); });
+    }
 }
 
 TEST(GgufHostile, ControlCharactersOfAKeyDoNotReachTheTerminal) {
