@@ -42,11 +42,10 @@ void MappedFile::map() {
         fail(ErrorKind::io, "{}: cannot stat: {}", path_, system_message(error));
     }
     if (S_ISDIR(info.st_mode))
-        fail(ErrorKind::bad_input, "{}: is a directory; expected a file. Name the .gguf file inside it",
-             path_);
+        fail(ErrorKind::bad_input, "{}: is a directory; expected a file. Name the one inside it", path_);
     if (!S_ISREG(info.st_mode))
         fail(ErrorKind::bad_input, "{}: is not a regular file; expected a file that can be mapped", path_);
-    if (info.st_size <= 0) fail(ErrorKind::bad_input, "{}: is empty (0 bytes). Download it again?", path_);
+    if (info.st_size <= 0) fail(ErrorKind::bad_input, "{}: is empty (0 bytes). Was the disk full?", path_);
 
     const auto size = static_cast<std::size_t>(info.st_size);
     void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, 0);

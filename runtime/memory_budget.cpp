@@ -11,16 +11,17 @@
 namespace greenroom::runtime {
 namespace {
 
+constexpr std::int64_t kMiB = 1 << 20;
+
 // For the rest of the machine: page cache, the desktop, what programs take a moment later.
 std::int64_t reserve_of(std::int64_t available_bytes) {
-    constexpr std::int64_t kLeast = std::int64_t{256} << 20;
+    constexpr std::int64_t kLeast = 256 * kMiB;
     return std::min(available_bytes / 4, kLeast + available_bytes / 20);
 }
 
 std::string size_text(std::int64_t bytes) {
-    constexpr double kMiB = 1 << 20;
     if (bytes < 1024) return fmt::format("{} B", bytes);
-    const auto mib = static_cast<double>(bytes) / kMiB;
+    const auto mib = static_cast<double>(bytes) / static_cast<double>(kMiB);
     return mib < 1024 ? fmt::format("{:.1f} MiB", mib) : fmt::format("{:.2f} GiB", mib / 1024);
 }
 
@@ -36,10 +37,7 @@ std::string parts_text(const MemoryNeeds& needs) {
 }
 
 // What to ask for. The program itself does not take exactly the same every time.
-std::int64_t least_mib(const MemoryNeeds& needs) {
-    constexpr std::int64_t kMiB = 1 << 20;
-    return (needs.least() + kMiB) / kMiB + 1;
-}
+std::int64_t least_mib(const MemoryNeeds& needs) { return (needs.least() + kMiB) / kMiB + 1; }
 
 }  // namespace
 

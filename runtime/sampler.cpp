@@ -143,7 +143,8 @@ void keep_min_p(auto& candidates, float min_p) {
 [[noreturn]] void no_candidate(std::span<const float> logits) {
     if (std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); }))
         fail(ErrorKind::bad_input, "the logit bias leaves no token to choose; ban fewer");
-    fail(ErrorKind::internal, "none of the {} logits is a finite number", logits.size());
+    fail(ErrorKind::bad_input, "none of the {} logits is a finite number. Is the model's file damaged?",
+         logits.size());
 }
 
 }  // namespace

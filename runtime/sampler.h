@@ -40,8 +40,8 @@ class Sampler {
     // n_vocab).
     Sampler(const SamplerOptions& options, int n_vocab);
 
-    // The next token for these logits (n_vocab values; not changed). At least one logit is finite, else
-    // Error{internal}.
+    // The next token for these logits (n_vocab values; not changed). Error{bad_input} where none of
+    // them is finite, or none is left by the biases.
     std::int32_t sample(std::span<const float> logits);
 
     // Notes a token (of the prompt or a sampled one) for the penalties.

@@ -26,11 +26,10 @@ struct Session::Impl {
         const std::int64_t n_tokens = evaluator->n_tokens();
         if (n_new > plan.context_tokens - n_tokens)
             fail(ErrorKind::bad_input,
-                 "{} tokens after {} already there are {} more than the context of {} holds. Shorten the "
-                 "prompt or use a "
-                 "larger -c (the model's context length is {})",
-                 n_new, n_tokens, n_new + n_tokens - plan.context_tokens, plan.context_tokens,
-                 engine.spec().context_length);
+                 "{} tokens{} are {} more than the context of {} holds. Shorten the prompt or use a larger "
+                 "-c (the model's context length is {})",
+                 n_new, n_tokens > 0 ? fmt::format(" after {} already there", n_tokens) : "",
+                 n_new + n_tokens - plan.context_tokens, plan.context_tokens, engine.spec().context_length);
         for (const text::TokenId id : tokens)
             if (id < 0 || id >= engine.spec().n_vocab)
                 fail(ErrorKind::bad_input, "token id {} is outside the vocabulary of {} tokens", id,
