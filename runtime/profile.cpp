@@ -89,11 +89,11 @@ class Reader {
         if (!value.is_string()) bad(place(key), "no text");
         return value.get<std::string>();
     }
-    double number(const char* key) const {
+    double number(const char* key, double most = std::numeric_limits<double>::max()) const {
         const ordered_json& value = at(key);
         if (!value.is_number()) bad(place(key), "no number");
         const auto result = value.get<double>();
-        if (!std::isfinite(result) || result < 0) bad(place(key), value.dump());
+        if (!(result >= 0 && result <= most)) bad(place(key), value.dump());
         return result;
     }
     std::int64_t whole(const char* key, std::int64_t least, std::int64_t most) const {
@@ -285,7 +285,7 @@ Profile parse_profile(std::string_view text, const std::string& name) {
     const Reader chosen = file.object("chosen");
     profile.tuning = {.n_threads = static_cast<int>(chosen.whole("threads", 1, kMostThreads)),
                       .batch_tokens = chosen.whole("batch_tokens", 1, kMostBatch),
-                      .gpu = {.upload_share = chosen.number("upload_share"),
+                      .gpu = {.upload_share = chosen.number("upload_share", 1),
                               .crossover_tokens = chosen.number("crossover_tokens")}};
     profile.measured = read_measured(file.object("measured"));
     return profile;

@@ -67,6 +67,8 @@ TEST(Profile, BrokenAndNewerOnesAreRefusedWithWhatIsWrong) {
     EXPECT_NE(refusal(edited("\"threads\": 4", "\"threads\": 0")).find("chosen.threads"), std::string::npos);
     EXPECT_NE(refusal(edited("\"threads\": 4", "\"threads\": 1e3")).find("chosen.threads"),
               std::string::npos);
+    EXPECT_NE(refusal(edited("\"upload_share\": 0.4", "\"upload_share\": 1.5")).find("chosen.upload_share"),
+              std::string::npos);
     EXPECT_NE(refusal(edited("\"cores\"", "\"core\"")).find("for.cores"), std::string::npos);
     EXPECT_NE(refusal(edited("fedcba9876543210", "xyz")).find("for.metadata_hash"), std::string::npos);
     const std::string json = to_json(example());
