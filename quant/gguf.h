@@ -95,7 +95,7 @@ struct GgufEntry {
     GgufValue value;
 };
 
-struct GgufTensor {
+struct GgufTensor {  // no two of a file share a byte
     std::string_view name;
     TensorView view;                // data points into the mapping of its part
     std::size_t part = 0;           // which file of a split model

@@ -92,8 +92,10 @@ class RunCommand : public Command {
         app_.add_option("--stats-json", stats_path_, "Write all figures to this file, as JSON")
             ->check(file_name())
             ->type_name("FILE");
-        app_.add_option("-c,--ctx-size", session_options_.context_tokens,
-                        "Tokens that the context holds; 0: what the prompt and -n need, at least 4096")
+        app_.add_option(
+                "-c,--ctx-size", session_options_.context_tokens,
+                "Tokens that the context holds; 0: what the prompt and -n need, at least 4096, at most the "
+                "model's")
             ->check(whole_number(0, kMaxTokens))
             ->type_name("N")
             ->capture_default_str();
