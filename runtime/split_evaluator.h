@@ -2,13 +2,16 @@
 
 // SplitEvaluator: the evaluator of a model of which the GPU runs the last layers and the output, and the CPU
 // the layers before. A batch goes through the CPU's layers first; what they leave of its tokens is handed
-// over to the GPU, once per batch. Each side remembers its own layers' part of the sequence, and both always
-// as many tokens.
+// over to the GPU, once per batch, and there it goes on as in a model that is all the GPU's: a token by
+// itself as a CUDA graph, launched when the CPU's layers are done. Why not before: the graph would occupy the
+// GPU with waiting for as long as they take, to save a launch. Each side remembers its own layers' part of
+// the sequence, and both always as many tokens.
 
 #include "cpu/ops.h"
 #include "gpu/ops.h"
 #include "runtime/evaluator.h"
 #include "runtime/forward.h"
+#include "runtime/graphed_evaluator.h"
 #include "runtime/hybrid_experts.h"
 #include "runtime/layer_range.h"
 #include "runtime/scheduler.h"
@@ -58,22 +61,19 @@ class SplitEvaluator final : public Evaluator {
 
     bool run(std::span<const std::int32_t> tokens, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) override;
-    ConstMatrixView logits(std::int64_t first_row, std::int64_t n_rows) override;
-    std::int64_t n_tokens() const noexcept override { return gpu_memory_.n_tokens(); }
+    ConstMatrixView logits(std::int64_t first_row, std::int64_t n_rows) override {
+        return gpu_.logits(first_row, n_rows);
+    }
+    std::int64_t n_tokens() const noexcept override { return gpu_.n_tokens(); }
     bool keeps_checkpoints() const noexcept override;
     void save_checkpoint() override;
     std::int64_t rewind(std::int64_t n_keep) override;
 
   private:
-    std::int64_t n_vocab_;
-    std::unique_ptr<gpu::Ops> ops_;
-    std::unique_ptr<HybridExperts> experts_;
+    GraphedEvaluator gpu_;
     CpuLayerExperts cpu_experts_;
     Forward<cpu::Ops, CpuLayerExperts> cpu_forward_;
     SequenceMemory<cpu::Ops> cpu_memory_;
-    Forward<gpu::Ops, HybridExperts> gpu_forward_;
-    SequenceMemory<gpu::Ops> gpu_memory_;
-    gpu::Ops::Buffer logits_;
 };
 
 }  // namespace greenroom::runtime
