@@ -1,16 +1,26 @@
 #include "runtime/split_evaluator.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace greenroom::runtime {
 
 static_assert(Experts<CpuLayerExperts>);
 
+void CpuLayerExperts::expect(const RouterGuess& guess) {
+    const int ordinal = tier_->ordinal(guess.layer);
+    const std::span<std::int32_t> misses = std::span(guessed_).first(guess.experts.size());
+    std::ranges::transform(guess.experts, misses.begin(), [&](std::int32_t expert) {
+        return tier_->is_resident({ordinal, expert}) ? ExpertScheduler::kNotHere : expert;
+    });
+    scheduler_.expect({guess.layer, guess.distance, guess.first_position, guess.rule, misses});
+}
+
 SplitEvaluator::SplitEvaluator(const ModelSpec& spec, LayerRange gpu_layers, const Weights& host,
                                const Weights& device, const SessionPlan& plan, std::unique_ptr<gpu::Ops> ops,
                                std::unique_ptr<HybridExperts> experts, VramTier* tier)
     : gpu_(spec, gpu_layers, device, plan, tier, std::move(ops), std::move(experts)),
-      cpu_experts_(gpu_.experts(), tier),
+      cpu_experts_(*gpu_.experts().misses().scheduler, tier, plan.batch_tokens * extent_of(spec).max_top_k),
       cpu_forward_(spec, {0, gpu_layers.first}, host, *gpu_.experts().misses().ops, cpu_experts_,
                    plan.batch_tokens),
       cpu_memory_(spec, {0, gpu_layers.first}, plan.kv_types, plan.layout, plan.n_checkpoints,

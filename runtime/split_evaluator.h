@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace greenroom::runtime {
 
@@ -29,9 +30,9 @@ namespace greenroom::runtime {
 // batch. What is guessed of the GPU's layers is read only where it is not in VRAM.
 class CpuLayerExperts {
   public:
-    // tier may be null for a model without MoE layers.
-    CpuLayerExperts(HybridExperts& of_gpu, VramTier* tier)
-        : of_gpu_(of_gpu), scheduler_(*of_gpu.misses().scheduler), tier_(tier) {}
+    // n_calls: of a batch in a layer, at most. tier may be null for a model without MoE layers.
+    CpuLayerExperts(ExpertScheduler& scheduler, VramTier* tier, std::int64_t n_calls)
+        : scheduler_(scheduler), tier_(tier), guessed_(static_cast<std::size_t>(n_calls)) {}
 
     void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                std::span<const float> factors) {
@@ -39,15 +40,15 @@ class CpuLayerExperts {
         scheduler_.begin(layer, x, experts, factors);
     }
     int n_guesses(std::int64_t n_tokens) const noexcept { return scheduler_.n_guesses(n_tokens); }
-    void expect(const RouterGuess& guess) { of_gpu_.expect(guess); }
+    void expect(const RouterGuess& guess);
     bool finish(MatrixView out, const std::atomic<bool>* cancelled) {
         return scheduler_.finish(out, cancelled);
     }
 
   private:
-    HybridExperts& of_gpu_;
     ExpertScheduler& scheduler_;
     VramTier* tier_;
+    std::vector<std::int32_t> guessed_;
 };
 
 class SplitEvaluator final : public Evaluator {
