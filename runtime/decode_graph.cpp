@@ -25,13 +25,13 @@ std::int64_t position_bound(std::int64_t n, std::int64_t context_tokens) noexcep
 
 }  // namespace
 
-DecodeGraph::DecodeGraph(const ModelSpec& spec, const Weights& weights, gpu::Ops& ops, VramTier* tier,
-                         HybridExperts& experts, std::int64_t context_tokens)
+DecodeGraph::DecodeGraph(const ModelSpec& spec, LayerRange layers, const Weights& weights, gpu::Ops& ops,
+                         VramTier* tier, HybridExperts& experts, std::int64_t context_tokens)
     : ops_(ops),
       n_vocab_(spec.n_vocab),
       context_tokens_(context_tokens),
-      experts_(spec, ops, tier, experts),
-      forward_(spec, all_layers(spec.n_layers()), weights, ops, experts_, 1),
+      experts_(spec, layers, ops, tier, experts),
+      forward_(spec, layers, weights, ops, experts_, 1),
       logits_on_device_(ops.allocate(spec.n_vocab)),
       logits_(ops.allocate_host<float>(spec.n_vocab)) {}
 
@@ -60,13 +60,13 @@ DecodeGraph::Captured DecodeGraph::capture(const SequenceMemory<gpu::Ops>& memor
     return captured;
 }
 
-bool DecodeGraph::run(std::int32_t token, SequenceMemory<gpu::Ops>& memory,
+bool DecodeGraph::run(std::int32_t token, ConstMatrixView before, SequenceMemory<gpu::Ops>& memory,
                       const std::atomic<bool>* cancelled) {
     const Captured& captured = captured_[static_cast<std::size_t>(memory.bank())];
     GR_CHECK(captured.graph && memory.n_tokens() < captured.max_positions);
     if (cancelled != nullptr && cancelled->load(std::memory_order_relaxed)) return false;
     const std::int64_t position = memory.n_tokens();
-    forward_.begin({&token, 1}, {}, memory);
+    forward_.begin({&token, 1}, before, memory);
     experts_.begin_step();
     captured.graph.launch(ops_.stream());
     if (!experts_.serve(position, captured.n_guesses, cancelled)) return false;

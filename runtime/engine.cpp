@@ -180,8 +180,8 @@ std::unique_ptr<Evaluator> Engine::make_evaluator(const SessionPlan& plan) const
                                    product_planes(plan.activations));
     auto experts =
         std::make_unique<ExpertScheduler>(spec_, weights_, *ops, experts_.get(), plan.batch_tokens);
-    return std::make_unique<ForwardEvaluator<cpu::Ops, ExpertScheduler>>(spec_, weights_, plan,
-                                                                         std::move(ops), std::move(experts));
+    return std::make_unique<ForwardEvaluator<cpu::Ops, ExpertScheduler>>(
+        spec_, all_layers(spec_.n_layers()), weights_, plan, std::move(ops), std::move(experts));
 }
 
 int Engine::team_size() const noexcept { return threads_->size(); }

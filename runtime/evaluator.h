@@ -1,15 +1,16 @@
 #pragma once
 
 // Evaluator: what carries out a session's forward passes, on whichever device. The one place where that is
-// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator runs all layers, with
-// any Ops and Experts; the GPU's GraphedEvaluator has one. split_evaluator.h has the one that has two devices
-// share them. Each owns all that a session needs to evaluate.
+// decided at run time: a virtual call per batch, none per operation. ForwardEvaluator runs a device's layers,
+// with any Ops and Experts; the GPU's GraphedEvaluator has one. SplitEvaluator is the one that has two
+// devices share them. Each owns all that a session needs to evaluate.
 //
 // One per session, used by one thread at a time, batch by batch under the engine's evaluation_mutex().
 // Nothing is allocated after construction, except by CUDA for a captured graph.
 
 #include "quant/base/matrix_view.h"
 #include "runtime/forward.h"
+#include "runtime/layer_range.h"
 #include "runtime/memory_plan.h"
 #include "runtime/model_spec.h"
 #include "runtime/sequence_memory.h"
@@ -52,19 +53,24 @@ class Evaluator {
 template <Ops T, Experts E>
 class ForwardEvaluator final : public Evaluator {
   public:
-    // spec and weights must outlive it; experts may use ops.
-    ForwardEvaluator(const ModelSpec& spec, const Weights& weights, const SessionPlan& plan,
-                     std::unique_ptr<T> ops, std::unique_ptr<E> experts)
+    // layers: up to the output. spec and weights must outlive it; experts may use ops.
+    ForwardEvaluator(const ModelSpec& spec, LayerRange layers, const Weights& weights,
+                     const SessionPlan& plan, std::unique_ptr<T> ops, std::unique_ptr<E> experts)
         : n_vocab_(spec.n_vocab),
           ops_(std::move(ops)),
           experts_(std::move(experts)),
-          forward_(spec, all_layers(spec.n_layers()), weights, *ops_, *experts_, plan.batch_tokens),
-          memory_(spec, all_layers(spec.n_layers()), plan.kv_types, plan.layout, plan.n_checkpoints, *ops_),
+          forward_(spec, layers, weights, *ops_, *experts_, plan.batch_tokens),
+          memory_(spec, layers, plan.kv_types, plan.layout, plan.n_checkpoints, *ops_),
           logits_(ops_->allocate(kLogitsRows * spec.n_vocab)) {}
 
     bool run(std::span<const std::int32_t> tokens, ForwardObserver* observer,
              const std::atomic<bool>* cancelled) override {
-        if (!forward_.run(tokens, {}, memory_, observer, cancelled)) return false;
+        return run(tokens, {}, observer, cancelled);
+    }
+    // Where the layers do not begin with 0: after those before. See Forward::run().
+    bool run(std::span<const std::int32_t> tokens, ConstMatrixView before, ForwardObserver* observer,
+             const std::atomic<bool>* cancelled) {
+        if (!forward_.run(tokens, before, memory_, observer, cancelled)) return false;
         memory_.commit(static_cast<std::int64_t>(tokens.size()));
         return true;
     }

@@ -28,6 +28,7 @@ void add_widths(ForwardWidths& w, const GqaSpec& gqa) noexcept {
     if (gqa.has_output_gate) raise(w.gated_query, 2 * query_cols);
     raise(w.value, std::int64_t{gqa.shape.n_heads} * gqa.shape.value_dim);
     raise(w.kv_row, gqa.shape.key_cols() + gqa.shape.value_cols());
+    if (gqa.has_temperature) w.temperature = 1;
 }
 
 void add_widths(ForwardWidths& w, const DeltaNetSpec& delta_net) noexcept {
@@ -48,6 +49,7 @@ ForwardWidths forward_widths(const ModelSpec& spec) noexcept {
     w.angles = spec.rope.n_dims;
     w.dense_d_ff = extent.max_dense_d_ff;
     w.experts = extent.max_experts;
+    w.calls = extent.max_top_k;
     for (const LayerSpec& layer : spec.layers)
         std::visit([&w](const auto& attention) { add_widths(w, attention); }, layer.attention);
     return w;

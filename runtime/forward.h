@@ -45,11 +45,13 @@ struct ForwardWidths {
     std::int64_t angles = 0;         // rotary embedding
     std::int64_t dense_d_ff = 0;     // gate and up of dense and shared networks
     std::int64_t experts = 0;        // router logits
+    std::int64_t calls = 0;          // chosen experts, each in the place of a float, and their factors
+    std::int64_t temperature = 0;
 
     std::int64_t total() const noexcept {
         return 3 * model + query_rank + query + gated_query + kv_row + index_query + index_key +
                index_weights + visible + latent_query + latent_result + value + angles + 2 * dense_d_ff +
-               experts;
+               experts + 4 * calls + temperature;
     }
 };
 
@@ -90,15 +92,17 @@ class Forward {
         gate_ = ops.allocate(batch_tokens * w.dense_d_ff);
         up_ = ops.allocate(batch_tokens * w.dense_d_ff);
         router_logits_ = ops.allocate(batch_tokens * w.experts);
-        const std::int64_t n_calls = batch_tokens * extent_of(spec).max_top_k;
+        expert_ids_ = ops.allocate(batch_tokens * w.calls);
+        expert_factors_ = ops.allocate(batch_tokens * w.calls);
+        guessed_ids_ = ops.allocate(batch_tokens * w.calls);
+        guessed_factors_ = ops.allocate(batch_tokens * w.calls);
+        temperatures_ = ops.allocate(batch_tokens * w.temperature);
         if (layers.first > 0) before_ = allocate_host<float>(batch_tokens * spec.d_model);
         tokens_ = allocate_host<std::int32_t>(batch_tokens);
         positions_ = allocate_host<std::int32_t>(batch_tokens);
-        temperatures_ = allocate_host<float>(batch_tokens);
-        expert_ids_ = allocate_host<std::int32_t>(n_calls);
-        expert_factors_ = allocate_host<float>(n_calls);
-        guessed_ids_ = allocate_host<std::int32_t>(n_calls);
-        guessed_factors_ = allocate_host<float>(n_calls);
+        new_temperatures_ = allocate_host<float>(batch_tokens * w.temperature);
+        shown_ids_ = allocate_host<std::int32_t>(batch_tokens * w.calls);
+        shown_factors_ = allocate_host<float>(batch_tokens * w.calls);
         frequencies_ = allocate_host<float>(static_cast<std::int64_t>(spec.rope.frequencies.size()));
         std::copy(spec.rope.frequencies.begin(), spec.rope.frequencies.end(), frequencies_.data());
     }
@@ -125,8 +129,10 @@ class Forward {
         for (std::int64_t t = 0; t < n_tokens; ++t) {
             tokens_.data()[t] = tokens[static_cast<std::size_t>(t)];
             positions_.data()[t] = static_cast<std::int32_t>(first_position + t);
-            temperatures_.data()[t] = spec_.temperature.at(first_position + t);
         }
+        if (temperatures_.size() > 0)
+            for (std::int64_t t = 0; t < n_tokens; ++t)
+                new_temperatures_.data()[t] = spec_.temperature.at(first_position + t);
         if (layers_.first == 0) return;
         GR_CHECK(before.n_rows == n_tokens && before.stride == spec_.d_model);
         std::copy_n(before.data, n_tokens * spec_.d_model, before_.data());
@@ -140,6 +146,8 @@ class Forward {
         const std::span<const float> frequencies{frequencies_.data(), spec_.rope.frequencies.size()};
         ops_.rope_angles(view(angles_, spec_.rope.n_dims), first(positions_, n_tokens_), frequencies,
                          spec_.rope.magnitude);
+        // Once for all the layers that ask for them: an array of the host's may be far from the Ops.
+        if (temperatures_.size() > 0) copy_values(temperatures_.data(), new_temperatures_.data(), n_tokens_);
 
         const MatrixView hidden = view(hidden_, spec_.d_model);
         if (layers_.first == 0) {
@@ -183,9 +191,32 @@ class Forward {
     static std::span<Value> first(HostArray<Value>& array, std::int64_t n) noexcept {
         return {array.data(), static_cast<std::size_t>(n)};
     }
+    static std::span<float> first(Buffer& buffer, std::int64_t n) noexcept {
+        return {buffer.data(), static_cast<std::size_t>(n)};
+    }
+    static std::span<std::int32_t> first_ids(Buffer& buffer, std::int64_t n) noexcept {
+        return {reinterpret_cast<std::int32_t*>(buffer.data()), static_cast<std::size_t>(n)};
+    }
+
+    // n values of four bytes, as they are; one side may be the host's.
+    void copy_values(void* to, void* from, std::int64_t n) {
+        ops_.copy(MatrixView{static_cast<float*>(to), 1, n, n},
+                  MatrixView{static_cast<float*>(from), 1, n, n});
+    }
 
     void show(ForwardObserver* observer, int layer, std::int64_t first_position, ConstMatrixView hidden) {
         if (observer != nullptr) observer->on_hidden(layer, first_position, ops_.read_back(hidden));
+    }
+
+    // What the router of layer i has chosen.
+    void show(ForwardObserver& observer, int i, std::int64_t first_position, const RouterRule& rule,
+              ConstMatrixView logits) {
+        const std::int64_t n_calls = n_tokens_ * rule.top_k;
+        copy_values(shown_ids_.data(), expert_ids_.data(), n_calls);
+        copy_values(shown_factors_.data(), expert_factors_.data(), n_calls);
+        const ConstMatrixView shown_logits = ops_.read_back(logits);  // waits
+        observer.on_router({i, first_position, rule, first(shown_ids_, n_calls),
+                            first(shown_factors_, n_calls), shown_logits});
     }
 
     // This batch's rows of a buffer, n_cols wide.
@@ -433,11 +464,10 @@ class Forward {
                      const MoeFfnWeights& w, std::int64_t first_position, ForwardObserver* observer,
                      const std::atomic<bool>* cancelled) {
         const std::int64_t top_k = moe.router.top_k;
-        const std::span<std::int32_t> ids = first(expert_ids_, n_tokens_ * top_k);
+        const std::span<std::int32_t> ids = first_ids(expert_ids_, n_tokens_ * top_k);
         const std::span<float> factors = first(expert_factors_, n_tokens_ * top_k);
         const MatrixView logits = route(moe, w, normed, ids, factors);
-        if (observer != nullptr)
-            observer->on_router({i, first_position, moe.router, ids, factors, ops_.read_back(logits)});
+        if (observer != nullptr) show(*observer, i, first_position, moe.router, logits);
         if (spec_.residual_scale != 1.0F)
             ops_.scale(MatrixView{factors.data(), n_tokens_, top_k, top_k}, spec_.residual_scale);
         experts_.begin(i, normed, ids, factors);
@@ -479,14 +509,14 @@ class Forward {
             if (moe == nullptr) continue;
             const LayerWeights& w = weights_.layers[static_cast<std::size_t>(next)];
             const std::int64_t n_calls = n_tokens_ * moe->router.top_k;
-            const std::span<std::int32_t> ids = first(guessed_ids_, n_calls);
+            const std::span<std::int32_t> ids = first_ids(guessed_ids_, n_calls);
             ops_.rms_norm(normed, hidden, w.ffn_norm, spec_.norm_eps);
             route(*moe, std::get<MoeFfnWeights>(w.ffn), normed, ids, first(guessed_factors_, n_calls));
-            const RouterGuess made{next, distance, first_position, moe->router, ids};
-            if (distance <= n_wanted) experts_.expect(made);
+            if (distance <= n_wanted) experts_.expect({next, distance, first_position, moe->router, ids});
             if (distance <= n_observed) {
+                copy_values(shown_ids_.data(), ids.data(), n_calls);
                 ops_.wait();
-                observer->on_guess(made);
+                observer->on_guess({next, distance, first_position, moe->router, first(shown_ids_, n_calls)});
             }
             ++distance;
         }
@@ -503,12 +533,14 @@ class Forward {
     Buffer query_rank_, query_, gated_query_, kv_row_, latent_query_, latent_result_, value_, angles_;
     Buffer index_query_, index_key_, index_weights_, visible_;
     Buffer gate_, up_, router_logits_;
+    Buffer expert_ids_, expert_factors_, guessed_ids_;
+    Buffer guessed_factors_;  // not used
+    Buffer temperatures_;     // none: no layer has one
     HostArray<float> before_;
     HostArray<std::int32_t> tokens_, positions_;
-    HostArray<float> temperatures_, frequencies_;
-    HostArray<std::int32_t> expert_ids_, guessed_ids_;
-    HostArray<float> expert_factors_;
-    HostArray<float> guessed_factors_;  // not used
+    HostArray<float> new_temperatures_, frequencies_;
+    HostArray<std::int32_t> shown_ids_;  // to observers
+    HostArray<float> shown_factors_;
 };
 
 }  // namespace greenroom::runtime

@@ -109,7 +109,7 @@ class CudaLane final : public GpuLane {
         if (layers.first > 0)
             return std::make_unique<SplitEvaluator>(spec, layers, model_.weights, weights_.weights(), plan,
                                                     std::move(ops), std::move(experts), experts_.get());
-        return std::make_unique<GraphedEvaluator>(spec, weights_.weights(), plan, experts_.get(),
+        return std::make_unique<GraphedEvaluator>(spec, layers, weights_.weights(), plan, experts_.get(),
                                                   std::move(ops), std::move(experts));
     }
 

@@ -18,19 +18,20 @@ bool launches_block() {
 
 }  // namespace
 
-GraphedEvaluator::GraphedEvaluator(const ModelSpec& spec, const Weights& weights, const SessionPlan& plan,
-                                   VramTier* tier, std::unique_ptr<gpu::Ops> ops,
+GraphedEvaluator::GraphedEvaluator(const ModelSpec& spec, LayerRange layers, const Weights& weights,
+                                   const SessionPlan& plan, VramTier* tier, std::unique_ptr<gpu::Ops> ops,
                                    std::unique_ptr<HybridExperts> experts)
-    : by_operations_(spec, weights, plan, std::move(ops), std::move(experts)),
-      graph_(spec, weights, by_operations_.ops(), tier, by_operations_.experts(), plan.context_tokens),
+    : by_operations_(spec, layers, weights, plan, std::move(ops), std::move(experts)),
+      graph_(spec, layers, weights, by_operations_.ops(), tier, by_operations_.experts(),
+             plan.context_tokens),
       graphs_(launches_block() ? Graphs::off : Graphs::not_yet) {}
 
-bool GraphedEvaluator::run(std::span<const std::int32_t> tokens, ForwardObserver* observer,
-                           const std::atomic<bool>* cancelled) {
+bool GraphedEvaluator::run(std::span<const std::int32_t> tokens, ConstMatrixView before,
+                           ForwardObserver* observer, const std::atomic<bool>* cancelled) {
     const bool is_step = tokens.size() == 1 && observer == nullptr;
     last_was_graph_ = is_step && can_be_graphed();
-    if (last_was_graph_) return graph_.run(tokens.front(), by_operations_.memory(), cancelled);
-    if (!by_operations_.run(tokens, observer, cancelled)) return false;
+    if (last_was_graph_) return graph_.run(tokens.front(), before, by_operations_.memory(), cancelled);
+    if (!by_operations_.run(tokens, before, observer, cancelled)) return false;
     if (is_step && graphs_ == Graphs::not_yet) graphs_ = Graphs::on;
     return true;
 }

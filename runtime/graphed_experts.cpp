@@ -4,28 +4,30 @@
 #include "runtime/ram_tier.h"
 #include "runtime/scheduler.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <variant>
 
 namespace greenroom::runtime {
 namespace {
 
-std::vector<int> moe_layers(const ModelSpec& spec) {
-    std::vector<int> layers;
-    for (int i = 0; i < spec.n_layers(); ++i)
+std::vector<int> moe_layers(const ModelSpec& spec, LayerRange layers) {
+    std::vector<int> found;
+    for (int i = layers.first; i < std::min(layers.end, spec.n_layers()); ++i)
         if (std::holds_alternative<MoeFfnSpec>(spec.layers[static_cast<std::size_t>(i)].ffn))
-            layers.push_back(i);
-    return layers;
+            found.push_back(i);
+    return found;
 }
 
 }  // namespace
 
-GraphedExperts::GraphedExperts(const ModelSpec& spec, gpu::Ops& ops, VramTier* tier, HybridExperts& experts)
+GraphedExperts::GraphedExperts(const ModelSpec& spec, LayerRange layers, gpu::Ops& ops, VramTier* tier,
+                               HybridExperts& experts)
     : spec_(spec),
       ops_(ops),
       tier_(tier),
       experts_(experts),
-      layers_(moe_layers(spec)),
+      layers_(moe_layers(spec, layers)),
       hand_over_({.n_turns = static_cast<int>(layers_.size()),
                   .n_calls = static_cast<int>(extent_of(spec).max_top_k),
                   .n_cols = spec.d_model,
@@ -38,7 +40,7 @@ const MoeFfnSpec& GraphedExperts::moe(int turn) const {
 
 void GraphedExperts::begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
                            std::span<const float> factors) {
-    turn_ = tier_->ordinal(layer);
+    turn_ = tier_->ordinal(layer) - tier_->ordinal(layers_.front());
     experts_.split(layer, x, experts, factors, hand_over_.calls(turn_));
 }
 
@@ -56,7 +58,7 @@ bool GraphedExperts::finish(MatrixView out, const std::atomic<bool>* /*cancelled
 }
 
 void GraphedExperts::begin_step() {
-    if (tier_ != nullptr) experts_.begin_batch(0, 1);
+    if (!layers_.empty()) experts_.begin_batch(tier_->ordinal(layers_.front()), 1);
 }
 
 bool GraphedExperts::serve(std::int64_t first_position, int n_guesses, const std::atomic<bool>* cancelled) {
@@ -72,7 +74,7 @@ bool GraphedExperts::serve(std::int64_t first_position, int n_guesses, const std
         hand_over_.give_up(turn);
         throw;
     }
-    if (tier_ != nullptr) tier_->record_use(ops_.stream());
+    if (!layers_.empty()) tier_->record_use(ops_.stream());
     return true;
 }
 

@@ -6,8 +6,8 @@
 //
 //     the GPU's, Experts for gpu::Ops. Enqueues only, so that it can be captured: the calls are split and
 //     handed over, the hits computed, the CPU's sum waited for and added.
-//     the CPU's, serve(). Goes through the MoE layers once the graph is launched, takes each one's calls and
-//     guesses as they come, has the misses read and computed, and answers.
+//     the CPU's, serve(). Goes through the GPU's MoE layers once the graph is launched, takes each one's
+//     calls and guesses as they come, has the misses read and computed, and answers.
 //
 // The memory of hits and misses is that of the session's HybridExperts, since a session takes one step at a
 // time. One per session, on the thread that evaluates. Reserves everything in the constructor.
@@ -16,6 +16,7 @@
 #include "quant/base/matrix_view.h"
 #include "runtime/hand_over.h"
 #include "runtime/hybrid_experts.h"
+#include "runtime/layer_range.h"
 #include "runtime/model_spec.h"
 #include "runtime/observer.h"
 #include "runtime/vram_tier.h"
@@ -29,8 +30,9 @@ namespace greenroom::runtime {
 
 class GraphedExperts {
   public:
-    // tier may be null for a model without MoE layers. All must outlive it.
-    GraphedExperts(const ModelSpec& spec, gpu::Ops& ops, VramTier* tier, HybridExperts& experts);
+    // layers: those that the GPU runs. tier may be null for a model without MoE layers. All must outlive it.
+    GraphedExperts(const ModelSpec& spec, LayerRange layers, gpu::Ops& ops, VramTier* tier,
+                   HybridExperts& experts);
 
     // ---- The GPU's half. x has one row.
     void begin(int layer, ConstMatrixView x, std::span<const std::int32_t> experts,
@@ -59,7 +61,7 @@ class GraphedExperts {
     gpu::Ops& ops_;
     VramTier* tier_;
     HybridExperts& experts_;
-    std::vector<int> layers_;  // the MoE layers: a turn each
+    std::vector<int> layers_;  // the MoE layers among ours: a turn each
     HandOver hand_over_;
 
     int turn_ = 0;  // of the layer that is being enqueued

@@ -92,8 +92,8 @@ bool HandOver::wait(std::uint32_t* flag, int turn, const std::atomic<bool>* canc
     const auto is_raised = [&] { return std::atomic_ref(*flag).load(std::memory_order_acquire) == step_; };
     const auto fail_waiting = [turn](const char* found) {
         fail(ErrorKind::device,
-             "the GPU has not handed over the calls of a step's MoE layer {} (counted from 0): {}. Is the "
-             "device in order? -ngl 0 does without it",
+             "the GPU has not handed over the calls of a step's MoE layer {} (of those that it runs, counted "
+             "from 0): {}. Is the device in order? -ngl 0 does without it",
              turn, found);
     };
     Clock::time_point begin;

@@ -94,10 +94,10 @@ HybridExperts::HybridExperts(const ModelSpec& spec, LayerRange layers, const Wei
     told_experts_ = ops.allocate_host<std::int32_t>(extent.n_calls);
     told_missed_ = ops.allocate_host<std::int32_t>(extent.n_calls);
     told_weights_ = ops.allocate_host<float>(extent.n_calls);
+    told_guess_ = ops.allocate_host<std::int32_t>(extent.n_calls);
     told_ready_ = ops.allocate_host<std::uint32_t>(1);
     x_ = ops.allocate_host<float>(batch_tokens * spec.d_model);
     sum_ = ops.allocate_host<float>(batch_tokens * spec.d_model);
-    guessed_.resize(static_cast<std::size_t>(extent.n_calls));
 }
 
 HybridExperts::~HybridExperts() = default;
@@ -141,10 +141,10 @@ void HybridExperts::begin(int layer, ConstMatrixView x, std::span<const std::int
     gpu::copy_to_host(ops_.stream(), x_.data(), x.data, x.n_rows * x.n_cols * kWord);
     ops_.wait();
 
-    const std::span<const std::int32_t> missed{told_missed_.data(), experts.size()};
-    const auto n_calls = std::ssize(missed);
-    const auto n_missed =
-        begin_misses(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, experts, factors, missed);
+    const auto n_calls = std::ssize(experts);
+    const std::int64_t n_missed =
+        begin_misses(layer, {x_.data(), x.n_rows, x.n_cols, x.n_cols}, {told_experts_.data(), experts.size()},
+                     {told_weights_.data(), experts.size()}, {told_missed_.data(), experts.size()});
     // Of each call the expert, its weight and whether it missed; x; the sum of the misses.
     const std::int64_t n_words = 3 * n_calls + (has_misses_ ? 2 : 1) * x.n_rows * x.n_cols;
     tier_->count_calls(n_calls - n_missed, n_missed, n_words * kWord);
@@ -177,13 +177,14 @@ std::int64_t HybridExperts::begin_misses(int layer, ConstMatrixView x, std::span
 }
 
 void HybridExperts::expect(const RouterGuess& guess) {
+    gpu::tell_missed(ops_.stream(), told_guess_.data(), told_ready_.data(), guess.experts,
+                     tier_->slots(tier_->ordinal(guess.layer)), ops_.step());
     ops_.wait();
-    const int ordinal = tier_->ordinal(guess.layer);
-    const std::span<std::int32_t> misses = std::span(guessed_).first(guess.experts.size());
-    std::ranges::transform(guess.experts, misses.begin(), [&](std::int32_t expert) {
-        return tier_->is_resident({ordinal, expert}) ? ExpertScheduler::kNotHere : expert;
-    });
-    misses_.scheduler->expect({guess.layer, guess.distance, guess.first_position, guess.rule, misses});
+    misses_.scheduler->expect({guess.layer,
+                               guess.distance,
+                               guess.first_position,
+                               guess.rule,
+                               {told_guess_.data(), guess.experts.size()}});
 }
 
 bool HybridExperts::finish(MatrixView out, const std::atomic<bool>* cancelled) {

@@ -3,9 +3,8 @@
 // HybridExperts: the routed experts of a layer, computed where they are: those with a slot in VRAM by the
 // GPU, the others by the CPU meanwhile. Satisfies the concept Experts for gpu::Ops.
 //
-//     begin()     the router's choice is split into hits and misses, on the GPU; the host waits for it and
-//     for
-//                 a copy of x, and has the misses that are not in RAM read
+//     begin()     the router's choice is split into hits and misses, on the GPU; the host waits to be told of
+//                 them and of x, and has the misses that are not in RAM read
 //     finish()    the hits are enqueued; the CPU computes the misses; their sum is enqueued to be added
 //
 // For batches that go operation by operation; GraphedExperts has the GPU go on by itself. Batches of so many
@@ -30,7 +29,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 namespace greenroom::runtime {
 
@@ -104,10 +102,10 @@ class HybridExperts {
     gpu::Ops::Buffer hidden_;                                  // a row of d_ff per call
     gpu::HostArray<std::int32_t> told_experts_, told_missed_;  // of every call; see gpu::HostCalls
     gpu::HostArray<float> told_weights_;
+    gpu::HostArray<std::int32_t> told_guess_;
     gpu::HostArray<std::uint32_t> told_ready_;
-    gpu::HostArray<float> x_;    // for the CPU
-    gpu::HostArray<float> sum_;  // of the misses
-    std::vector<std::int32_t> guessed_;
+    gpu::HostArray<float> x_;                    // for the CPU
+    gpu::HostArray<float> sum_;                  // of the misses
     std::unique_ptr<StreamedExperts> streamed_;  // nullptr: no batch is
     bool is_streamed_ = false;                   // the batch in hand
 

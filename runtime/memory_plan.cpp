@@ -18,9 +18,9 @@ MemoryPlan plan_memory(const ModelSpec& spec, const KvLayout& layout, int n_chec
                                    ExpertScheduler::working_bytes(spec, batch_tokens) +
                                    activation_blocks_needed(spec, batch_tokens, activations) *
                                        static_cast<std::int64_t>(sizeof(cpu::ActivationBlock));
-    // Experts and factors of each call, chosen, guessed and told, these for a layer that is split and two
+    // Experts and factors of each call, shown and told, these for a layer that is split, a guess, and two
     // that are streamed; the tokens' inputs and sums, and what the CPU's layers hand over.
-    const std::int64_t shared_floats = 13 * batch_tokens * extent_of(spec).max_top_k +
+    const std::int64_t shared_floats = 12 * batch_tokens * extent_of(spec).max_top_k +
                                        3 * batch_tokens * spec.d_model + read_back_floats(spec, batch_tokens);
     MemoryPlan plan;
     plan.kv_cache_bytes = layout.bytes();

@@ -5,8 +5,8 @@
 // CPU's declarations (cpu/matmul.h, elementwise.h, attention.h, router.h).
 //
 // Memory is of two kinds. Matrices, tensors, cached rows, states and weights lie where the Ops work, and the
-// host does not touch them. Arrays that host and Ops share (positions, the router's choice) are HostArrays;
-// they are what `ids`, `chosen`, factors and frequencies stand for below.
+// host does not touch them. Arrays that host and Ops share (tokens, positions) are HostArrays; `ids`,
+// `chosen`, factors and frequencies below may be either. copy() takes them from one to the other.
 //
 // Calls may only enqueue; they are carried out in their order. What they wrote to HostArrays is there after
 // wait(), and what the host wrote before a call is what the call sees. Outputs don't overlap inputs unless an
