@@ -210,7 +210,9 @@ class RunCommand : public Command {
                         {"generated_tokens", result.n_generated},
                         {"decode_s", result.decode_s},
                         {"peak_rss", runtime::peak_resident_set_bytes()}};
-        write_file(stats_path_, stats.dump(1) + "\n");
+        // The profile's path may be no UTF-8.
+        constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
+        write_file(stats_path_, stats.dump(1, ' ', false, kReplace) + "\n");
     }
 
     TextInput input_;

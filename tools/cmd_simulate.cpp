@@ -8,6 +8,7 @@
 #include "tools/options.h"
 #include "tools/partial_file.h"
 #include "tools/percent_list.h"
+#include "tools/printable.h"
 #include "tools/progress_bar.h"
 #include "tools/standard_streams.h"
 
@@ -149,7 +150,9 @@ class SimulateCommand : public Command {
         }
         bar.clear();
         if (!plot_path_.empty()) write_file(plot_path_, draw_hit_rates(panels, sizes));
-        write_output(json_ ? json.dump(1) + "\n" : text);
+        // A folder's name may be no UTF-8.
+        constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
+        write_output(json_ ? json.dump(1, ' ', false, kReplace) + "\n" : text);
         return kExitOk;
     }
 
@@ -199,7 +202,7 @@ class SimulateCommand : public Command {
             line.foreseen[size] = result.foreseen();
             if (!report) return;
             const std::lock_guard lock(mutex);
-            report(trace.name, ++n_done, static_cast<std::int64_t>(n_runs));
+            report(printable(trace.name), ++n_done, static_cast<std::int64_t>(n_runs));
         });
         return series;
     }
@@ -222,7 +225,7 @@ class SimulateCommand : public Command {
 
     std::string as_table(const cache::Trace& trace, const std::vector<Series>& lines,
                          const std::vector<double>& sizes) const {
-        std::string out = fmt::format("{}: {} tokens, {} layers, {} of {} experts\n", trace.name,
+        std::string out = fmt::format("{}: {} tokens, {} layers, {} of {} experts\n", printable(trace.name),
                                       trace.n_tokens, trace.n_layers, trace.top_k, trace.n_experts);
         append_rows(out, "hit rate, %", lines, sizes,
                     [](const Series& line, std::size_t i) { return 100 * line.hit_rates[i]; });
@@ -259,7 +262,8 @@ class SimulateCommand : public Command {
 
     static HitRatePanel as_panel(const cache::Trace& trace, const std::vector<Series>& lines) {
         HitRatePanel panel;
-        panel.title = fmt::format("{}, {} of {} experts", trace.name, trace.top_k, trace.n_experts);
+        panel.title =
+            fmt::format("{}, {} of {} experts", printable(trace.name), trace.top_k, trace.n_experts);
         const std::vector<std::string> all = all_policies();
         for (const Series& line : lines) {
             const auto color = std::find(all.begin(), all.end(), line.policy) - all.begin();

@@ -101,7 +101,7 @@ void add_expert_place_flags(CLI::App& app, GpuFlags& flags) {
                        std::ranges::move(runtime::parse_tensor_overrides(text),
                                          std::back_inserter(flags.overrides));
                } catch (const Error& error) {
-                   bad_usage("--override-tensor", printable(error.what()));
+                   bad_usage("--override-tensor", error.what());
                }
            },
            "-ot: the experts of layers whose tensors' names (blk.N.ffn_up_exps.weight) match a regular "
@@ -135,7 +135,7 @@ runtime::GpuOptions gpu_options(const GpuFlags& flags, const runtime::Engine& en
         options.cpu_expert_layers = runtime::cpu_expert_layers(
             engine.file(), flags.overrides, flags.is_cpu_moe ? kAllLayers : flags.n_cpu_experts.value_or(0));
     } catch (const Error& error) {
-        bad_usage("--override-tensor", printable(error.what()));
+        bad_usage("--override-tensor", error.what());
     }
     return options;
 }

@@ -100,7 +100,7 @@ TEST(MemoryFlags, NonsenseAboutTheGpuIsBadUsage) {
         {{"-ncmoe", "-1"}, "--n-cpu-moe"},
         {{"-ot", "exps"}, "--override-tensor: found 'exps', expected PATTERN=CPU or PATTERN=CUDA0"},
         {{"-ot", "exps=CUDA1"}, "--override-tensor: found 'exps=CUDA1'"},
-        {{"-ot", "(exps=CPU"}, "is no regular expression"},
+        {{"-ot", "(blk\\.1=CPU"}, "the pattern '(blk\\.1' is no regular expression"},
         {{"-ot", "exps=CPU,attn=CPU"}, "--override-tensor: attn=CPU matches blk.0.attn_"},
         {{"-dev", "CUDA1"}, "CUDA_VISIBLE_DEVICES"},
         {{"-ngl", "0", "--vram", "1G"}, "--vram: asks for the GPU, and --gpu-layers 0"},

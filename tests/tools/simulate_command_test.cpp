@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -99,6 +100,22 @@ TEST(SimulateCommand, PlotsACurvePerLine) {
     EXPECT_EQ(n_curves, 4U);
     for (const char* label : {">lru, layer<", ">lru, global<", ">belady, layer<", ">belady, global<"})
         EXPECT_NE(svg.find(label), std::string::npos) << label;
+}
+
+TEST(SimulateCommand, AnyNameOfAFolderGivesWellFormedOutput) {
+    const TempDir folder;
+    const std::string trace = folder.file("a&b<\x1b\xff");
+    std::filesystem::copy(test_data("traces/qwen3-30b-a3b-short"), trace);
+    const Finished json =
+        greenroom({"simulate", "--trace", trace, "--policy", "lru", "--sizes", "20", "--json"});
+    EXPECT_EQ(json.exit_code, 0) << json.err;
+    EXPECT_TRUE(nlohmann::json::accept(json.out)) << json.out;
+    const Finished table = greenroom(
+        {"simulate", "--trace", trace, "--policy", "lru", "--sizes", "20", "--plot", folder.file("p.svg")});
+    EXPECT_TRUE(table.out.starts_with("a&b<\\x1b\\xff: 120 tokens")) << table.out;
+    std::ifstream in(folder.file("p.svg"));
+    const std::string svg{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_NE(svg.find(">a&amp;b&lt;\\x1b\\xff, 6 of 128 experts<"), std::string::npos) << svg;
 }
 
 TEST(SimulateCommand, MistakesAreBadUsage) {
