@@ -14,5 +14,6 @@ set(GREENROOM_RUNTIME_GPU_SOURCES
     layer_streamer.cpp
     split_evaluator.cpp
     staged_upload.cpp
+    staging_ring.cpp
     streamed_experts.cpp
     vram_tier.cpp)

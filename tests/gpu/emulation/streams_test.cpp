@@ -182,6 +182,11 @@ TEST_F(EmulatedStreams, EveryCallThatFailsIsAnErrorAndTheNextOneGoesThrough) {
         {"cudaEventSynchronize", [&] { event.wait(); }},
         {"cudaMemcpyAsync", [&] { copy_to_device(stream, x.data(), host.data(), 1024); }},
         {"cudaMemsetAsync", [&] { fill_bytes(stream, x.data(), 0, 1024); }},
+        {"cudaLaunchHostFunc",
+         [&] {
+             call_on_host(
+                 stream, [](void*) {}, nullptr);
+         }},
         {"cudaMalloc", [&] { const DeviceBuffer buffer(budget, 1000, "buffer"); }},
         {"cudaHostAlloc", [&] { const PinnedBuffer buffer(1000, "buffer"); }},
         {"cudaMemGetInfo", [] { free_device_bytes(); }},
