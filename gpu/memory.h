@@ -6,9 +6,13 @@
 // bytes at first and are given back by their destructors, which wait for the work of all streams. Buffers
 // belong to the device that is current when they are made. Sizes are in bytes.
 
+#include "quant/base/error.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -102,6 +106,18 @@ class PinnedBuffer {
     std::int64_t bytes_ = 0;
     bool pinned_ = false;
 };
+
+// What `make` returns, which pins memory; nothing where that is more than can be pinned, and why not.
+template <class Make>
+auto if_pinned(const Make& make, std::string* why = nullptr) -> std::optional<decltype(make())> {
+    try {
+        return make();
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::out_of_memory) throw;
+        if (why != nullptr) *why = error.what();
+        return std::nullopt;
+    }
+}
 
 // Pins memory that somebody else owns (the slots of a RAM tier), piece by piece from its beginning, as far as
 // the system allows. How far can't be known without trying: RLIMIT_MEMLOCK, containers, WSL and the driver

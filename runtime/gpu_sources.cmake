@@ -13,6 +13,7 @@ set(GREENROOM_RUNTIME_GPU_SOURCES
     hybrid_experts.cpp
     layer_streamer.cpp
     split_evaluator.cpp
+    staged_copies.cpp
     staged_upload.cpp
     staging_ring.cpp
     streamed_experts.cpp
