@@ -126,9 +126,8 @@ class PinnedRegion {
   public:
     PinnedRegion() = default;  // nothing
     // data: page-aligned, and outlives the region. Pieces are whole multiples of granule_bytes (a multiple of
-    // 4096: a slot), so that a granule never lies in two pieces, which no copy may span. What stays unpinned
-    // is said in the log.
-    PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes, std::string_view what);
+    // 4096: a slot), so that a granule never lies in two pieces, which no copy may span.
+    PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes);
     ~PinnedRegion() { release(); }
     PinnedRegion(PinnedRegion&& other) noexcept { swap(other); }
     PinnedRegion& operator=(PinnedRegion&& other) noexcept {
@@ -139,6 +138,8 @@ class PinnedRegion {
     // A prefix of the region.
     std::int64_t pinned_bytes() const noexcept { return pinned_bytes_; }
     bool is_pinned(const std::byte* from, std::int64_t bytes) const noexcept;
+    // Why there is no more, in CUDA's words; "" where all is pinned.
+    const std::string& refusal() const noexcept { return refusal_; }
 
   private:
     void swap(PinnedRegion& other) noexcept;
@@ -146,6 +147,7 @@ class PinnedRegion {
 
     std::byte* data_ = nullptr;
     std::int64_t pinned_bytes_ = 0;
+    std::string refusal_;
     std::vector<std::byte*> pieces_;
 };
 
