@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::int64_t kAlignment = 256;
 constexpr std::int64_t kPageBytes = 4096;
-// Large enough that a few dozen calls pin a large arena, small enough that little is lost where the limit
-// lies.
+// Of a region: a few dozen calls pin it, and little is lost where the limit lies.
+constexpr std::int64_t kLeastPieces = 32;
 constexpr std::int64_t kPieceBytes = std::int64_t{256} << 20;
 
 std::int64_t rounded(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -129,21 +129,17 @@ void PinnedBuffer::release() noexcept {
     }
 }
 
-PinnedRegion::PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes,
-                           std::string_view what)
-    : data_(data) {
+PinnedRegion::PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes) : data_(data) {
     GR_CHECK(bytes >= 0 && granule_bytes > 0 && granule_bytes % kPageBytes == 0);
-    const std::int64_t piece_bytes = std::max<std::int64_t>(1, kPieceBytes / granule_bytes) * granule_bytes;
+    const std::int64_t most_bytes = std::min(kPieceBytes, bytes / kLeastPieces);
+    const std::int64_t piece_bytes = std::max<std::int64_t>(1, most_bytes / granule_bytes) * granule_bytes;
     pieces_.reserve(static_cast<std::size_t>(bytes / piece_bytes + 1));
     while (pinned_bytes_ < bytes) {
         const std::int64_t n = std::min(piece_bytes, bytes - pinned_bytes_);
         const cudaError_t status = cudaHostRegister(data + pinned_bytes_, static_cast<std::size_t>(n),
                                                     cudaHostRegisterPortable | cudaHostRegisterMapped);
         if (status != cudaSuccess) {
-            log_warning(
-                "{}: {} of {} bytes of host memory are pinned, no more ({}); copies of the rest take the "
-                "host's time",
-                what, pinned_bytes_, bytes, take_error(status));
+            refusal_ = take_error(status);
             return;
         }
         pieces_.push_back(data + pinned_bytes_);
@@ -159,6 +155,7 @@ bool PinnedRegion::is_pinned(const std::byte* from, std::int64_t bytes) const no
 void PinnedRegion::swap(PinnedRegion& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(pinned_bytes_, other.pinned_bytes_);
+    std::swap(refusal_, other.refusal_);
     std::swap(pieces_, other.pieces_);
 }
 

@@ -6,9 +6,13 @@
 // bytes at first and are given back by their destructors, which wait for the work of all streams. Buffers
 // belong to the device that is current when they are made. Sizes are in bytes.
 
+#include "quant/base/error.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -103,6 +107,18 @@ class PinnedBuffer {
     bool pinned_ = false;
 };
 
+// What `make` returns, which pins memory; nothing where that is more than can be pinned, and why not.
+template <class Make>
+auto if_pinned(const Make& make, std::string* why = nullptr) -> std::optional<decltype(make())> {
+    try {
+        return make();
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::out_of_memory) throw;
+        if (why != nullptr) *why = error.what();
+        return std::nullopt;
+    }
+}
+
 // Pins memory that somebody else owns (the slots of a RAM tier), piece by piece from its beginning, as far as
 // the system allows. How far can't be known without trying: RLIMIT_MEMLOCK, containers, WSL and the driver
 // each have limits of their own.
@@ -110,9 +126,8 @@ class PinnedRegion {
   public:
     PinnedRegion() = default;  // nothing
     // data: page-aligned, and outlives the region. Pieces are whole multiples of granule_bytes (a multiple of
-    // 4096: a slot), so that a granule never lies in two pieces, which no copy may span. What stays unpinned
-    // is said in the log.
-    PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes, std::string_view what);
+    // 4096: a slot), so that a granule never lies in two pieces, which no copy may span.
+    PinnedRegion(std::byte* data, std::int64_t bytes, std::int64_t granule_bytes);
     ~PinnedRegion() { release(); }
     PinnedRegion(PinnedRegion&& other) noexcept { swap(other); }
     PinnedRegion& operator=(PinnedRegion&& other) noexcept {
@@ -123,6 +138,8 @@ class PinnedRegion {
     // A prefix of the region.
     std::int64_t pinned_bytes() const noexcept { return pinned_bytes_; }
     bool is_pinned(const std::byte* from, std::int64_t bytes) const noexcept;
+    // Why there is no more, in CUDA's words; "" where all is pinned.
+    const std::string& refusal() const noexcept { return refusal_; }
 
   private:
     void swap(PinnedRegion& other) noexcept;
@@ -130,6 +147,7 @@ class PinnedRegion {
 
     std::byte* data_ = nullptr;
     std::int64_t pinned_bytes_ = 0;
+    std::string refusal_;
     std::vector<std::byte*> pieces_;
 };
 

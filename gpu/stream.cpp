@@ -98,6 +98,10 @@ void fill_bytes(Stream& stream, void* to, int value, std::int64_t bytes) {
                "filling {} bytes on the GPU", bytes);
 }
 
+void call_on_host(Stream& stream, void (*function)(void*), void* argument) {
+    cuda_check(cudaLaunchHostFunc(stream.handle(), function, argument), "having the host called by a stream");
+}
+
 void Graph::Destroy::operator()(CUgraphExec_st* graph) const noexcept {
     cudaGraphExecDestroy(graph);
     cudaGetLastError();

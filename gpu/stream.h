@@ -81,6 +81,11 @@ void copy_on_device(Stream& stream, void* to, const void* from, std::int64_t byt
 // Sets every byte to the low 8 bits of `value`.
 void fill_bytes(Stream& stream, void* to, int value, std::int64_t bytes);
 
+// Calls function(argument) in the stream's order, on a thread of the driver that serves all streams; it costs
+// some ten microseconds for that thread to wake up. The function may neither throw nor use the GPU. It is not
+// called once the device is lost.
+void call_on_host(Stream& stream, void (*function)(void*), void* argument);
+
 // A captured sequence of launches and copies that is started as one. Pointers and scalars are those of the
 // capture.
 class Graph {

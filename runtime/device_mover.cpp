@@ -18,20 +18,27 @@ VramSlotLayout::VramSlotLayout(const ExpertWeights& expert)
     }
 }
 
-DeviceMover::DeviceMover(RamTier& ram, std::vector<VramSlotLayout> layouts, int max_requests)
-    : ram_(ram), layouts_(std::move(layouts)), uploads_(static_cast<std::size_t>(max_requests)) {}
+DeviceMover::DeviceMover(RamTier& ram, PinnedExperts& pinned, std::vector<VramSlotLayout> layouts,
+                         int max_requests)
+    : ram_(ram),
+      pinned_(pinned),
+      layouts_(std::move(layouts)),
+      uploads_(static_cast<std::size_t>(max_requests)) {}
 
 std::optional<cache::Ticket> DeviceMover::start(const cache::CopyRequest& request) {
     if (n_started_ - n_ended_ == uploads_.size()) return std::nullopt;
     const cache::ByteRange& first = request.copies.front().from;
     const VramSlotLayout& layout = layouts_[static_cast<std::size_t>(first.file)];
     const cache::ExpertId expert{first.file, static_cast<std::int32_t>(first.offset / layout.slot_bytes)};
+    std::array<UploadPart, cache::kMaxCopies> parts;
+    std::size_t n_parts = 0;
     for (const cache::Copy& copy : request.copies) {
         const auto part = std::ranges::find(layout.offsets, copy.from.offset % layout.slot_bytes);
         GR_CHECK(part != layout.offsets.end() && copy.from.file == first.file);
         const auto number = static_cast<std::size_t>(std::distance(layout.offsets.begin(), part));
-        gpu::copy_to_device(stream_, copy.to, ram_.cache().part(expert, number), copy.from.bytes);
+        parts[n_parts++] = {ram_.cache().part(expert, number), copy.to, copy.from.bytes};
     }
+    pinned_.enqueue(stream_, std::span(parts).first(n_parts));
     Upload& begun = upload(n_started_);
     stream_.record(begun.done);
     begun.expert = expert;

@@ -1,7 +1,7 @@
 #pragma once
 
 // DeviceMover: has experts copied from their slots in RAM to slots in VRAM, beside what the GPU computes, in
-// a stream of its own.
+// a stream of its own. How, depends on whether RAM could be pinned (PinnedExperts).
 //
 // A range's file is the layer's number among the MoE layers; its offset says which expert and which of its
 // matrices, as if all experts of the layer lay in VRAM slots one after the other (VramSlotLayout). Where the
@@ -12,6 +12,7 @@
 
 #include "cache/mover.h"
 #include "gpu/stream.h"
+#include "runtime/pinned_experts.h"
 #include "runtime/ram_tier.h"
 
 #include <array>
@@ -44,8 +45,8 @@ struct VramSlotLayout {
 
 class DeviceMover : public cache::Mover {
   public:
-    // ram must outlive it. layouts: by ordinal. At most max_requests are under way.
-    DeviceMover(RamTier& ram, std::vector<VramSlotLayout> layouts, int max_requests);
+    // ram and pinned must outlive it. layouts: by ordinal. At most max_requests are under way.
+    DeviceMover(RamTier& ram, PinnedExperts& pinned, std::vector<VramSlotLayout> layouts, int max_requests);
 
     // The expert of the request is resident in RAM.
     std::optional<cache::Ticket> start(const cache::CopyRequest& request) override;
@@ -71,6 +72,7 @@ class DeviceMover : public cache::Mover {
     Upload& upload(std::uint64_t number) { return uploads_[number % uploads_.size()]; }
 
     RamTier& ram_;
+    PinnedExperts& pinned_;
     std::vector<VramSlotLayout> layouts_;
     gpu::Stream stream_;
     // A ring: those from n_ended_ to n_started_ are under way; they end in this order.

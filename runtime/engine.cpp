@@ -116,6 +116,7 @@ void Engine::load_weights(const LoadOptions& options) {
         needs.program += cache::policy_bytes(options.experts.policy, {.n_layers = layouts_->n_layers(),
                                                                       .n_experts = layouts_->n_experts(),
                                                                       .top_k = layouts_->top_k()});
+        needs.program += gpu_plan_ ? gpu_plan_->ring_bytes : 0;
         needs.least_experts = cache::SlotPlan::least_bytes(layouts_->layer_slot_bytes(), plan);
         needs.most_experts = cache::SlotPlan::most_bytes(layouts_->layer_slot_bytes(), plan);
     }

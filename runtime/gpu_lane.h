@@ -72,6 +72,7 @@ struct GpuPlan {
     std::int64_t budget_bytes = 0;    // of the GPU's memory, for everything
     std::int64_t resident_bytes = 0;  // of it, for what every token needs
     std::int64_t staging_bytes = 0;   // of RAM, while that is on its way; 0 without a reader
+    std::int64_t ring_bytes = 0;      // of RAM, to copy experts through where RAM cannot be pinned
     LayerRange layers;                // up to the output; they begin with 0 where the CPU runs none
 };
 
@@ -82,12 +83,15 @@ struct GpuUsage {
     std::int64_t total_bytes = 0;  // what may be used
     std::int64_t used_bytes = 0;   // of it, by what follows and by sessions
     std::int64_t resident_bytes = 0;
-    std::int64_t expert_bytes = 0;   // slots
-    std::int64_t n_slots = 0;        // experts that have room
-    std::int64_t n_on_stage = 0;     // experts that are there
-    std::int64_t staging_bytes = 0;  // for layers that are streamed; 0: none are
-    double upload_share = 0;         // of misses
-    double stream_above = 0;         // tokens per expert
+    std::int64_t expert_bytes = 0;      // slots
+    std::int64_t n_slots = 0;           // experts that have room
+    std::int64_t n_on_stage = 0;        // experts that are there
+    std::int64_t staging_bytes = 0;     // for layers that are streamed; 0: none are
+    std::int64_t ram_slot_bytes = 0;    // slots in RAM,
+    std::int64_t ram_pinned_bytes = 0;  // of these, what is pinned,
+    std::int64_t ring_bytes = 0;  // and what the others are copied through; 0: they are not, or pageable
+    double upload_share = 0;      // of misses
+    double stream_above = 0;      // tokens per expert
     enum class Tuned { as_given, at_start, never };
     Tuned tuned = Tuned::never;  // where the two come from, unless the second is GpuOptions::stream_above
     VramCounters experts;

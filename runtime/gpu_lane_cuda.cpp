@@ -10,6 +10,7 @@
 #include "runtime/hybrid_experts.h"
 #include "runtime/layer_streamer.h"
 #include "runtime/memory_plan.h"
+#include "runtime/pinned_experts.h"
 #include "runtime/split_evaluator.h"
 #include "runtime/vram_tier.h"
 
@@ -52,6 +53,14 @@ std::int64_t streaming_bytes(const GpuModel& model, const GpuOptions& options, s
     return beside_all_slots > 0 ? beside_all_slots : wanted(rest / 4);
 }
 
+PinnedExperts::Needs pinning_needs(const GpuModel& model, const SessionPlan& session, int n_sessions) {
+    const ExpertLayouts& layouts = model.experts->layouts();
+    return {.largest_bytes = largest_expert_bytes(model),
+            .most_under_way = VramTier::kMostUploads + LayerStreamer::most_copies(layouts),
+            .bytes_of_others = VramTier::pinned_bytes(layouts) + LayerStreamer::pinned_bytes(layouts) +
+                               n_sessions * session.memory.beside_gpu_bytes};
+}
+
 class CudaLane final : public GpuLane {
   public:
     CudaLane(const GpuModel& model, const GpuOptions& options, const GpuPlan& plan,
@@ -66,18 +75,30 @@ class CudaLane final : public GpuLane {
             n_sessions * device_session_bytes(model.spec, model.weights, plan.layers, session);
         const GpuTuning tuning = options.tuning.value_or(kUnmeasured);
         if (options.tuning) tuned_ = options.measures ? GpuUsage::Tuned::at_start : GpuUsage::Tuned::as_given;
-        upload_share_ = tuning.upload_share;
-        stream_above_ = options.stream_above.value_or(tuning.crossover_tokens);
+        RamTier& ram = *model.experts;
         const std::vector<int> without_slots = layers_without_slots(plan, options);
-        const std::int64_t most =
-            VramTier::most_bytes(model.experts->layouts(), model.weights, without_slots);
-        const std::int64_t staging = streaming_bytes(model, options, rest, most, stream_above_, session);
-        std::int64_t bytes = std::min(rest - staging, most);
-        if (options.max_expert_bytes > 0) bytes = std::min(bytes, options.max_expert_bytes);
-        experts_ = std::make_unique<VramTier>(*model.experts, model.weights, budget_, bytes, upload_share_,
+        const std::int64_t most = VramTier::most_bytes(ram.layouts(), model.weights, without_slots);
+        const auto streaming = [&](double stream_above) {
+            return streaming_bytes(model, options, rest, most, stream_above, session);
+        };
+        std::int64_t most_slot_bytes = std::min(rest, most);
+        if (options.max_expert_bytes > 0)
+            most_slot_bytes = std::min(most_slot_bytes, options.max_expert_bytes);
+        // Only where experts will be copied, and as if all were pinned: then most is streamed.
+        const bool copies = VramTier::has_room(ram, model.weights, most_slot_bytes, without_slots) ||
+                            streaming(options.stream_above.value_or(tuning.crossover_tokens)) > 0;
+        pinned_ = copies ? std::make_unique<PinnedExperts>(ram, pinning_needs(model, session, n_sessions))
+                         : std::make_unique<PinnedExperts>();
+        const UploadRule rule = upload_rule(tuning, pinned_->pinned_share(),
+                                            pinned_->ring_bytes() > 0 ? Copies::staged : Copies::pageable);
+        upload_share_ = rule.share;
+        stream_above_ = options.stream_above.value_or(rule.crossover_tokens);
+        const std::int64_t staging = streaming(stream_above_);
+        experts_ = std::make_unique<VramTier>(ram, *pinned_, model.weights, budget_,
+                                              std::min(rest - staging, most_slot_bytes), upload_share_,
                                               without_slots);
         if (staging > 0)
-            streamer_ = std::make_unique<LayerStreamer>(*model.experts, *experts_, budget_, staging);
+            streamer_ = std::make_unique<LayerStreamer>(ram, *pinned_, *experts_, budget_, staging);
     }
 
     std::unique_ptr<Evaluator> make_evaluator(const SessionPlan& plan) override {
@@ -125,10 +146,15 @@ class CudaLane final : public GpuLane {
         usage.n_slots = experts_->n_slots();
         usage.n_on_stage = experts_->n_resident();
         usage.staging_bytes = streamer_ == nullptr ? 0 : streamer_->bytes();
+        usage.ram_slot_bytes = pinned_->slot_bytes();
+        usage.ram_pinned_bytes = pinned_->pinned_bytes();
+        usage.ring_bytes = pinned_->ring_bytes();
         usage.upload_share = upload_share_;
         usage.stream_above = stream_above_;
         usage.tuned = tuned_;
         usage.experts = experts_->counters();
+        usage.experts.n_bytes_staged = pinned_->n_bytes_staged();
+        usage.experts.n_bytes_pageable = pinned_->n_bytes_pageable();
         return usage;
     }
 
@@ -146,6 +172,7 @@ class CudaLane final : public GpuLane {
     double upload_share_ = 0;
     double stream_above_ = 0;
     GpuUsage::Tuned tuned_ = GpuUsage::Tuned::never;
+    std::unique_ptr<PinnedExperts> pinned_;
     std::unique_ptr<VramTier> experts_;
     std::unique_ptr<LayerStreamer> streamer_;  // nullptr: no batch is streamed
 };

@@ -5,10 +5,12 @@
 #include "gpu/ops.h"
 #include "quant/base/error.h"
 #include "runtime/decode_graph.h"
+#include "runtime/device_mover.h"
 #include "runtime/device_weights.h"
 #include "runtime/forward.h"
 #include "runtime/hybrid_experts.h"
 #include "runtime/memory_plan.h"
+#include "runtime/staged_copies.h"
 #include "runtime/staged_upload.h"
 
 #include <algorithm>
@@ -67,6 +69,14 @@ int most_layers(const GpuModel& model, const SessionPlan& session, int n_session
 }
 
 }  // namespace
+
+std::int64_t largest_expert_bytes(const GpuModel& model) {
+    std::int64_t largest = 0;
+    for (const LayerWeights& layer : model.weights.layers)
+        if (const auto* moe = std::get_if<MoeFfnWeights>(&layer.ffn))
+            largest = std::max(largest, VramSlotLayout(moe->experts.front()).slot_bytes);
+    return largest;
+}
 
 std::int64_t device_scratch_bytes(const ModelSpec& spec, const Weights& weights, LayerRange layers,
                                   const SessionPlan& plan) {
@@ -147,6 +157,8 @@ GpuPlan plan_gpu(const GpuModel& model, const GpuOptions& options, const Session
     }
     plan.layers = last_layers(model.spec, options.n_layers ? n_least : n_most);
     plan.resident_bytes = DeviceWeights::bytes_needed(model.weights, plan.layers);
+    if (const std::int64_t largest = largest_expert_bytes(model); largest > 0)
+        plan.ring_bytes = StagedCopies::bytes_needed(largest);
     if (model.reader != nullptr)
         plan.staging_bytes = staging_bytes(plan.resident_bytes, model.reader->alignment());
     return plan;

@@ -22,6 +22,9 @@ std::int64_t device_scratch_bytes(const ModelSpec& spec, const Weights& weights,
 std::int64_t device_session_bytes(const ModelSpec& spec, const Weights& weights, LayerRange layers,
                                   const SessionPlan& plan);
 
+// Of the GPU's memory that an expert takes at most; 0 for a model without.
+std::int64_t largest_expert_bytes(const GpuModel& model);
+
 // GpuLane::plan().
 GpuPlan plan_gpu(const GpuModel& model, const GpuOptions& options, const SessionPlan& session,
                  int n_sessions);

@@ -7,6 +7,7 @@
 #include "quant/base/matrix_view.h"
 #include "runtime/gpu_probe.h"
 #include "runtime/hand_over.h"
+#include "runtime/staged_copies.h"
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +17,7 @@
 #include <span>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace greenroom::runtime {
@@ -24,6 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kLeastPiece = 64 << 10;
+constexpr std::int64_t kLeastBytes = 1 << 20;
 
 double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -49,14 +52,21 @@ double bandwidth(gpu::Stream& stream, std::int64_t bytes, const Enqueue& enqueue
     return static_cast<double>(bytes) / seconds;
 }
 
-// Uploads go on until both sides have been busy for a while; what is under way at the end is let run.
-void measure_shared(GpuMeasurements& result, const GpuProbeOptions& options, gpu::Stream& stream,
-                    const gpu::DeviceBuffer& to, const std::byte* from, std::int64_t piece_bytes) {
-    if (!options.read_host) return;
-    constexpr int kUploads = 6;
+// Bytes per second of uploads, and of the host's reads at the same time.
+struct Shared {
+    double upload = 0;
+    double dram_read = 0;
+};
+
+// Uploads of `bytes` each go on until both sides have been busy for a while; what is under way at the end is
+// let run.
+template <class Enqueue>
+Shared measure_shared(const GpuProbeOptions& options, gpu::Stream& stream, std::int64_t bytes, int n_uploads,
+                      const Enqueue& enqueue) {
+    if (!options.read_host) return {};
     gpu::Event end;
     const auto begin = Clock::now();
-    for (int i = 0; i < kUploads; ++i) enqueue_upload(stream, to, from, piece_bytes);
+    for (int i = 0; i < n_uploads; ++i) enqueue();
     stream.record(end);
     double upload_s = 0;
     const std::int64_t n_read = options.read_host([&] {
@@ -67,8 +77,44 @@ void measure_shared(GpuMeasurements& result, const GpuProbeOptions& options, gpu
     const double read_s = seconds_since(begin);
     end.wait();
     if (upload_s == 0) upload_s = seconds_since(begin);
-    result.shared_upload = static_cast<double>(kUploads * to.bytes()) / upload_s;
-    result.shared_dram_read = static_cast<double>(n_read) / read_s;
+    return {static_cast<double>(n_uploads * bytes) / upload_s, static_cast<double>(n_read) / read_s};
+}
+
+void measure_pinned(GpuMeasurements& result, const GpuProbeOptions& options, gpu::Stream& stream,
+                    const gpu::DeviceBuffer& to, const std::byte* from, std::int64_t piece_bytes) {
+    constexpr int kUploads = 6;
+    const auto enqueue = [&] { enqueue_upload(stream, to, from, piece_bytes); };
+    result.pinned_upload = bandwidth(stream, to.bytes(), enqueue);
+    const Shared shared = measure_shared(options, stream, to.bytes(), kUploads, enqueue);
+    result.shared_upload = shared.upload;
+    result.shared_dram_read = shared.dram_read;
+}
+
+// At once; they take longer.
+constexpr int kStagedUploads = 2;
+
+void measure_staged(GpuMeasurements& result, const GpuProbeOptions& options, gpu::Stream& stream,
+                    StagedCopies& staged, const gpu::DeviceBuffer& to, const std::byte* from,
+                    std::int64_t piece_bytes) {
+    const auto enqueue = [&] {
+        for (std::int64_t at = 0; at < to.bytes(); at += piece_bytes) {
+            const UploadPart part{from + at, to.data() + at, std::min(piece_bytes, to.bytes() - at)};
+            staged.enqueue(stream, {&part, 1});
+        }
+    };
+    result.staged_upload = bandwidth(stream, to.bytes(), enqueue);
+    const Shared shared = measure_shared(options, stream, to.bytes(), kStagedUploads, enqueue);
+    result.shared_staged_upload = shared.upload;
+    result.shared_staged_dram_read = shared.dram_read;
+}
+
+// As much as can be pinned of so many bytes, at least kLeastBytes of them.
+gpu::PinnedBuffer pin_most_of(std::int64_t bytes) {
+    constexpr const char* kWhat = "what is measured of uploads";
+    for (; bytes > kLeastBytes; bytes = std::max(kLeastBytes, bytes / 2))
+        if (auto pinned = gpu::if_pinned([bytes] { return gpu::PinnedBuffer(bytes, kWhat); }))
+            return *std::move(pinned);
+    return {kLeastBytes, kWhat};
 }
 
 // What DecodeGraph and GraphedExperts do for a layer with a miss, and nothing else: in a graph a kernel hands
@@ -136,20 +182,24 @@ std::optional<GpuMeasurements> probe_gpu(const GpuProbeOptions& options) {
     const bool everything = options.what == GpuProbeOptions::What::everything;
     GpuMeasurements result;
     const std::int64_t piece_bytes = std::max(kLeastPiece, options.expert_bytes);
-    // A quarter of what is free, and two of them are needed.
-    const std::int64_t bytes =
-        std::max<std::int64_t>(1 << 20, std::min(options.copy_bytes, gpu::free_device_bytes() / 4));
-    gpu::DeviceBudget budget(3 * bytes + (1 << 20));
     gpu::Stream stream;
+    // A quarter of what is free, and two of them are needed.
+    std::int64_t bytes = std::max(kLeastBytes, std::min(options.copy_bytes, gpu::free_device_bytes() / 4));
+    auto staged = gpu::if_pinned([&] {  // before anything else takes what can be pinned, as for experts
+        return StagedCopies(piece_bytes, kStagedUploads * (bytes / piece_bytes + 1),
+                            "what is measured of uploads");
+    });
+    gpu::PinnedBuffer pinned = pin_most_of(bytes);
+    bytes = pinned.bytes();
+    std::fill_n(pinned.data(), bytes, std::byte{1});
+    gpu::DeviceBudget budget(3 * bytes + (1 << 20));
     {
         const gpu::DeviceBuffer to(budget, bytes, "what is measured of copies");
-        {
-            const gpu::PinnedBuffer pinned(bytes, "what is measured of uploads");
-            std::fill_n(pinned.data(), bytes, std::byte{1});
-            result.pinned_upload =
-                bandwidth(stream, bytes, [&] { enqueue_upload(stream, to, pinned.data(), piece_bytes); });
-            measure_shared(result, options, stream, to, pinned.data(), piece_bytes);
-        }
+        measure_pinned(result, options, stream, to, pinned.data(), piece_bytes);
+        // What a thread reads may as well be pinned.
+        if (staged) measure_staged(result, options, stream, *staged, to, pinned.data(), piece_bytes);
+        staged.reset();
+        pinned = {};
         if (!everything) return result;
         const std::vector<std::byte> pageable(static_cast<std::size_t>(bytes), std::byte{1});
         result.pageable_upload =

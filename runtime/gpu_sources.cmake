@@ -12,7 +12,10 @@ set(GREENROOM_RUNTIME_GPU_SOURCES
     hand_over.cpp
     hybrid_experts.cpp
     layer_streamer.cpp
+    pinned_experts.cpp
     split_evaluator.cpp
+    staged_copies.cpp
     staged_upload.cpp
+    staging_ring.cpp
     streamed_experts.cpp
     vram_tier.cpp)

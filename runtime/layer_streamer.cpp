@@ -37,9 +37,6 @@ std::vector<VramSlotLayout> layouts_of(const RamTier& ram, const VramTier& tier)
     return all;
 }
 
-// Copies under way: of a chunk that is computed, of the next, and of the one after that.
-int most_copies(const RamTier& ram) { return 3 * ram.layouts().n_experts(); }
-
 }  // namespace
 
 double tokens_per_expert(const ExpertLayouts& layouts, std::int64_t n_tokens) noexcept {
@@ -66,16 +63,24 @@ std::int64_t LayerStreamer::bytes_wanted(const ExpertLayouts& layouts, const Wei
     return area < least || area <= 0 ? 0 : 2 * (area + kBeyondEnd) + all_tables_bytes(layouts);
 }
 
-LayerStreamer::LayerStreamer(RamTier& ram, VramTier& tier, gpu::DeviceBudget& budget, std::int64_t bytes)
+// Of a chunk that is computed, of the next, and of the one after that.
+std::int64_t LayerStreamer::most_copies(const ExpertLayouts& layouts) noexcept {
+    return std::int64_t{3} * layouts.n_experts();
+}
+
+std::int64_t LayerStreamer::pinned_bytes(const ExpertLayouts& layouts) noexcept {
+    return kMostChunks * layouts.n_layers() * table_bytes(layouts);
+}
+
+LayerStreamer::LayerStreamer(RamTier& ram, PinnedExperts& pinned, VramTier& tier, gpu::DeviceBudget& budget,
+                             std::int64_t bytes)
     : ram_(ram),
       tier_(tier),
       area_bytes_((bytes - all_tables_bytes(ram.layouts())) / 2 - kBeyondEnd),
-      mover_(ram, layouts_of(ram, tier), most_copies(ram)) {
+      mover_(ram, pinned, layouts_of(ram, tier), static_cast<int>(most_copies(ram.layouts()))) {
     const ExpertLayouts& layouts = ram.layouts();
-    tier.pin_experts();
     all_slots_ = gpu::DeviceBuffer(budget, table_bytes(layouts), "the tables of streamed experts");
-    tables_ = gpu::PinnedBuffer(kMostChunks * layouts.n_layers() * table_bytes(layouts),
-                                "tables of streamed experts");
+    tables_ = gpu::PinnedBuffer(pinned_bytes(layouts), "tables of streamed experts");
     const auto n_experts = static_cast<std::size_t>(layouts.n_experts());
     for (Area& a : areas_) {
         a.memory = gpu::DeviceBuffer(budget, area_bytes_ + kBeyondEnd, "streamed experts");
@@ -88,7 +93,7 @@ LayerStreamer::LayerStreamer(RamTier& ram, VramTier& tier, gpu::DeviceBudget& bu
     mover_.stream().synchronize();
     left_.reserve(n_experts);
     arrived_.resize(n_experts);
-    copied_.resize(static_cast<std::size_t>(most_copies(ram)));
+    copied_.resize(static_cast<std::size_t>(most_copies(layouts)));
 }
 
 void LayerStreamer::begin_batch(int ordinal) {

@@ -10,8 +10,8 @@
 //         while (streamer.next(…) == Next::chunk) enqueue what computes with the experts of streamer.slots()
 //
 // An area that has no room for all of them takes them in chunks: a layer's first one holds also what has
-// slots. The first copies begin with the batch. The host waits for nothing but reads from the disk; where RAM
-// could not be pinned, for copies too.
+// slots. The first copies begin with the batch. The host waits for nothing but reads from the disk; where
+// copies are pageable (PinnedExperts), for these too.
 //
 // Where RAM does not hold all experts, those that are there are copied first, and the others as they arrive;
 // what comes after them is read ahead into slots to spare. RAM holds an expert only until it is copied.
@@ -22,6 +22,7 @@
 #include "gpu/memory.h"
 #include "gpu/stream.h"
 #include "runtime/device_mover.h"
+#include "runtime/pinned_experts.h"
 #include "runtime/ram_tier.h"
 #include "runtime/vram_tier.h"
 
@@ -45,8 +46,13 @@ class LayerStreamer {
     static std::int64_t bytes_wanted(const ExpertLayouts& layouts, const Weights& weights,
                                      std::int64_t most_bytes);
 
-    // bytes: as bytes_wanted() said. ram, tier and budget must outlive it. Error{out_of_memory}.
-    LayerStreamer(RamTier& ram, VramTier& tier, gpu::DeviceBudget& budget, std::int64_t bytes);
+    // bytes: as bytes_wanted() said. ram, pinned, tier and budget must outlive it. Error{out_of_memory}.
+    LayerStreamer(RamTier& ram, PinnedExperts& pinned, VramTier& tier, gpu::DeviceBudget& budget,
+                  std::int64_t bytes);
+    // Copies of experts under way.
+    static std::int64_t most_copies(const ExpertLayouts& layouts) noexcept;
+    // What it pins for itself.
+    static std::int64_t pinned_bytes(const ExpertLayouts& layouts) noexcept;
 
     // Ends what another batch may have left, and begins to copy the experts of the MoE layer `ordinal`. The
     // tier has begun the batch.

@@ -37,10 +37,13 @@ struct DecodeMeasurement {
 struct GpuMeasurements {
     double pinned_upload = 0;  // from pinned memory, an expert at a time
     double pageable_upload = 0;
-    double shared_upload = 0;     // from pinned memory while the CPU reads DRAM with all its threads,
-    double shared_dram_read = 0;  // and what the CPU gets meanwhile
-    double vram_copy = 0;         // read and written, both counted
-    double hand_over_s = 0;       // kernel, flag, host, flag, kernel: what a layer with misses waits at least
+    double staged_upload = 0;         // from other memory through pinned pieces (runtime/staged_copies.h)
+    double shared_upload = 0;         // from pinned memory while the CPU reads DRAM with all its threads,
+    double shared_dram_read = 0;      // and what the CPU gets meanwhile
+    double shared_staged_upload = 0;  // the same of what is staged
+    double shared_staged_dram_read = 0;
+    double vram_copy = 0;    // read and written, both counted
+    double hand_over_s = 0;  // kernel, flag, host, flag, kernel: what a layer with misses waits at least
 
     friend bool operator==(const GpuMeasurements&, const GpuMeasurements&) = default;
 };

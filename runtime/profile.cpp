@@ -151,16 +151,20 @@ ordered_json measured_json(const MachineMeasurements& measured) {
             {{"threads", point.n_threads}, {"tokens_per_s", rounded(point.tokens_per_s)}});
     json["gpu"] = nullptr;
     if (measured.gpu)
-        json["gpu"] = {{"pinned_upload_bytes_per_s", rounded(measured.gpu->pinned_upload)},
-                       {"pageable_upload_bytes_per_s", rounded(measured.gpu->pageable_upload)},
-                       {"shared_upload_bytes_per_s", rounded(measured.gpu->shared_upload)},
-                       {"shared_dram_read_bytes_per_s", rounded(measured.gpu->shared_dram_read)},
-                       {"vram_copy_bytes_per_s", rounded(measured.gpu->vram_copy)},
-                       {"hand_over_s", rounded(measured.gpu->hand_over_s)}};
+        json["gpu"] = {
+            {"pinned_upload_bytes_per_s", rounded(measured.gpu->pinned_upload)},
+            {"pageable_upload_bytes_per_s", rounded(measured.gpu->pageable_upload)},
+            {"staged_upload_bytes_per_s", rounded(measured.gpu->staged_upload)},
+            {"shared_upload_bytes_per_s", rounded(measured.gpu->shared_upload)},
+            {"shared_dram_read_bytes_per_s", rounded(measured.gpu->shared_dram_read)},
+            {"shared_staged_upload_bytes_per_s", rounded(measured.gpu->shared_staged_upload)},
+            {"shared_staged_dram_read_bytes_per_s", rounded(measured.gpu->shared_staged_dram_read)},
+            {"vram_copy_bytes_per_s", rounded(measured.gpu->vram_copy)},
+            {"hand_over_s", rounded(measured.gpu->hand_over_s)}};
     return json;
 }
 
-MachineMeasurements read_measured(const Reader& json) {
+MachineMeasurements read_measured(const Reader& json, std::int64_t version) {
     MachineMeasurements measured;
     measured.expert_bytes = json.whole("expert_bytes", 0, kMostInt64);
     measured.ssd_read = json.number("ssd_read_bytes_per_s");
@@ -184,6 +188,11 @@ MachineMeasurements read_measured(const Reader& json) {
                                        .shared_dram_read = gpu.number("shared_dram_read_bytes_per_s"),
                                        .vram_copy = gpu.number("vram_copy_bytes_per_s"),
                                        .hand_over_s = gpu.number("hand_over_s")};
+        if (version >= 2) {
+            measured.gpu->staged_upload = gpu.number("staged_upload_bytes_per_s");
+            measured.gpu->shared_staged_upload = gpu.number("shared_staged_upload_bytes_per_s");
+            measured.gpu->shared_staged_dram_read = gpu.number("shared_staged_dram_read_bytes_per_s");
+        }
     }
     return measured;
 }
@@ -242,22 +251,25 @@ std::string profile_file_name(const ProfileKey& key) {
 
 std::string to_json(const Profile& profile) {
     const ProfileKey& key = profile.key;
-    const ordered_json json{{"version", Profile::kVersion},
-                            {"made", profile.made},
-                            {"for",
-                             {{"model", key.model},
-                              {"file_bytes", key.file_bytes},
-                              {"metadata_hash", fmt::format("{:016x}", key.metadata_hash)},
-                              {"cpu", key.cpu},
-                              {"cores", key.n_cores},
-                              {"hardware_threads", key.n_threads},
-                              {"gpu", key.gpu}}},
-                            {"chosen",
-                             {{"threads", profile.tuning.n_threads},
-                              {"batch_tokens", profile.tuning.batch_tokens},
-                              {"upload_share", rounded(profile.tuning.gpu.upload_share)},
-                              {"crossover_tokens", rounded(profile.tuning.gpu.crossover_tokens)}}},
-                            {"measured", measured_json(profile.measured)}};
+    const ordered_json json{
+        {"version", Profile::kVersion},
+        {"made", profile.made},
+        {"for",
+         {{"model", key.model},
+          {"file_bytes", key.file_bytes},
+          {"metadata_hash", fmt::format("{:016x}", key.metadata_hash)},
+          {"cpu", key.cpu},
+          {"cores", key.n_cores},
+          {"hardware_threads", key.n_threads},
+          {"gpu", key.gpu}}},
+        {"chosen",
+         {{"threads", profile.tuning.n_threads},
+          {"batch_tokens", profile.tuning.batch_tokens},
+          {"upload_share", rounded(profile.tuning.gpu.upload_share)},
+          {"crossover_tokens", rounded(profile.tuning.gpu.crossover_tokens)},
+          {"staged_upload_share", rounded(profile.tuning.gpu.staged_upload_share)},
+          {"staged_crossover_tokens", rounded(profile.tuning.gpu.staged_crossover_tokens)}}},
+        {"measured", measured_json(profile.measured)}};
     // A model's name may be no UTF-8.
     return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
@@ -287,7 +299,12 @@ Profile parse_profile(std::string_view text, const std::string& name) {
                       .batch_tokens = chosen.whole("batch_tokens", 1, kMostBatch),
                       .gpu = {.upload_share = chosen.number("upload_share", 1),
                               .crossover_tokens = chosen.number("crossover_tokens")}};
-    profile.measured = read_measured(file.object("measured"));
+    // Where it does not know them, as what is pinned.
+    GpuTuning& gpu = profile.tuning.gpu;
+    gpu.staged_upload_share = version >= 2 ? chosen.number("staged_upload_share") : gpu.upload_share;
+    gpu.staged_crossover_tokens =
+        version >= 2 ? chosen.number("staged_crossover_tokens") : gpu.crossover_tokens;
+    profile.measured = read_measured(file.object("measured"), version);
     return profile;
 }
 

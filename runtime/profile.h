@@ -36,8 +36,9 @@ ProfileKey profile_key(const quant::Gguf& gguf);
 std::string profile_file_name(const ProfileKey& key);
 
 struct Profile {
-    // Files of a larger version are not read. Don't change what version 1 means: count on.
-    static constexpr int kVersion = 1;
+    // Files of a larger version are not read. Don't change what a version means: count on. Version 1 knows
+    // nothing of what is staged.
+    static constexpr int kVersion = 2;
 
     ProfileKey key;
     std::string made;  // date and time, UTC, for people

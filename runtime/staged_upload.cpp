@@ -1,7 +1,7 @@
 #include "runtime/staged_upload.h"
 
-#include "gpu/memory.h"
 #include "quant/base/error.h"
+#include "runtime/staging_ring.h"
 
 #include <algorithm>
 #include <array>
@@ -13,9 +13,8 @@
 namespace greenroom::runtime {
 namespace {
 
-// Large enough for the full speed of a disk and of the link, and several, so that both are always busy.
-constexpr std::int64_t kPieceBytes = 8 << 20;
-constexpr std::size_t kMostPieces = 4;
+constexpr std::int64_t kPieceBytes = StagingRing::kMostPieceBytes;
+constexpr auto kMostPieces = static_cast<std::size_t>(StagingRing::kMostPieces);
 
 // Norms and the like between two tensors: reading over them is cheaper than a read of its own.
 constexpr std::int64_t kLargestGap = 256 << 10;
@@ -29,12 +28,6 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
 // Of RAM for a piece, which lies as in the file relative to a block, so that direct reads need no copy.
 std::int64_t place_bytes(std::int64_t piece_bytes, std::int64_t alignment) {
     return round_up(piece_bytes, alignment) + alignment;
-}
-
-std::byte* aligned(std::byte* memory, std::int64_t alignment) {
-    const auto beyond = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory) %
-                                                  static_cast<std::uintptr_t>(alignment));
-    return memory + (beyond == 0 ? 0 : alignment - beyond);
 }
 
 // What is read at a time, so that all of the uploads are; they are in the order of the files.
@@ -98,7 +91,8 @@ class Reads {
 
 std::int64_t staging_bytes(std::int64_t n_bytes, std::int64_t alignment) noexcept {
     const auto n_pieces = std::min<std::int64_t>(kMostPieces, (n_bytes + kPieceBytes - 1) / kPieceBytes);
-    return n_pieces * place_bytes(std::min(n_bytes, kPieceBytes), alignment) + alignment;
+    return StagingRing::bytes_needed(n_pieces, place_bytes(std::min(n_bytes, kPieceBytes), alignment),
+                                     alignment);
 }
 
 void upload_files(std::vector<FileUpload> uploads, cache::SsdReader& reader, gpu::Stream& stream,
@@ -116,13 +110,10 @@ void upload_files(std::vector<FileUpload> uploads, cache::SsdReader& reader, gpu
         longest = std::max(longest, piece.bytes);
     }
     const std::size_t n_places = std::min(kMostPieces, pieces.size());
-    const std::int64_t place = place_bytes(longest, alignment);
-    const gpu::PinnedBuffer staging(static_cast<std::int64_t>(n_places) * place + alignment,
-                                    "weights on their way to the GPU", gpu::Pinning::preferred);
-    std::byte* const first_place = aligned(staging.data(), alignment);
+    StagingRing ring(static_cast<std::int64_t>(n_places), place_bytes(longest, alignment), alignment,
+                     "weights on their way to the GPU", gpu::Pinning::preferred);
     const auto memory_of = [&](std::size_t piece) {
-        return first_place + static_cast<std::int64_t>(piece % n_places) * place +
-               pieces[piece].offset % alignment;
+        return ring.piece(static_cast<std::int64_t>(piece)) + pieces[piece].offset % alignment;
     };
     const auto copy_on = [&](std::size_t number) {
         const cache::ByteRange& piece = pieces[number];
@@ -140,7 +131,6 @@ void upload_files(std::vector<FileUpload> uploads, cache::SsdReader& reader, gpu
     };
 
     std::int64_t done = 0;
-    std::array<gpu::Event, kMostPieces> copied;   // by place
     std::array<bool, kMostPieces> has_arrived{};  // by place
     std::size_t n_started = 0;
     std::size_t n_done = 0;  // pieces, in their order
@@ -148,14 +138,13 @@ void upload_files(std::vector<FileUpload> uploads, cache::SsdReader& reader, gpu
     if (progress) progress("loading", done, total);
     while (n_done < pieces.size()) {
         for (; n_started < pieces.size() && n_started - n_done < n_places; ++n_started) {
-            const std::size_t at = n_started % n_places;
-            copied[at].wait();
-            has_arrived[at] = false;
+            ring.wait(static_cast<std::int64_t>(n_started));
+            has_arrived[n_started % n_places] = false;
             reads.start({pieces[n_started], memory_of(n_started)}, n_started);
         }
         reads.wait([&](std::size_t piece) {
             copy_on(piece);
-            stream.record(copied[piece % n_places]);
+            ring.record_copied(static_cast<std::int64_t>(piece), stream);
             has_arrived[piece % n_places] = true;
             done += pieces[piece].bytes;
             if (progress) progress("loading", done, total);

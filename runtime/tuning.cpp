@@ -85,18 +85,29 @@ std::int64_t choose_streamed_batch(std::int64_t batch_tokens, double crossover_t
     return per_expert > crossover_tokens ? kMostBatch : batch_tokens;
 }
 
-double upload_share(const GpuMeasurements& gpu, double cpu_expert_read) noexcept {
-    const double cpu =
-        cpu_expert_read > 0 ? std::min(gpu.shared_dram_read, cpu_expert_read) : gpu.shared_dram_read;
-    const double host = gpu.shared_upload + cpu;
-    return host > 0 ? gpu.shared_upload / host : 0;
+UploadRule upload_rule(const GpuTuning& tuning, double pinned_share, Copies others) noexcept {
+    const auto mixed = [pinned_share](double pinned, double other) {
+        return pinned_share * pinned + (1 - pinned_share) * other;
+    };
+    return {
+        .share = mixed(tuning.upload_share, others == Copies::pageable ? 0.0 : tuning.staged_upload_share),
+        .crossover_tokens = mixed(tuning.crossover_tokens, tuning.staged_crossover_tokens)};
+}
+
+double upload_share(const GpuMeasurements& gpu, double cpu_expert_read, Copies copies) noexcept {
+    const bool is_pinned = copies == Copies::pinned;
+    const double link = is_pinned ? gpu.shared_upload : gpu.shared_staged_upload;
+    const double dram = is_pinned ? gpu.shared_dram_read : gpu.shared_staged_dram_read;
+    const double cpu = cpu_expert_read > 0 ? std::min(dram, cpu_expert_read) : dram;
+    return link + cpu > 0 ? link / (link + cpu) : 0;
 }
 
 double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
-                        std::span<const ExpertMeasurement> experts) {
+                        std::span<const ExpertMeasurement> experts, Copies copies) {
     GR_CHECK(!experts.empty());
-    if (gpu.pinned_upload <= 0) return kNoCrossover;
-    const double upload_s = static_cast<double>(expert_bytes) / gpu.pinned_upload;
+    const double upload = copies == Copies::pinned ? gpu.pinned_upload : gpu.staged_upload;
+    if (upload <= 0) return kNoCrossover;
+    const double upload_s = static_cast<double>(expert_bytes) / upload;
     // Doubling, then halving: the time need not rise everywhere.
     double less = 0;
     double enough = 1;
@@ -115,9 +126,13 @@ double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
 std::optional<GpuTuning> decide_gpu(const MachineMeasurements& measured) {
     if (!measured.gpu || measured.experts.empty()) return std::nullopt;
     const double read = static_cast<double>(measured.expert_bytes) / expert_seconds(measured.experts, 1);
-    return GpuTuning{
-        .upload_share = upload_share(*measured.gpu, read),
-        .crossover_tokens = crossover_tokens(*measured.gpu, measured.expert_bytes, measured.experts)};
+    const auto crossover = [&](Copies copies) {
+        return crossover_tokens(*measured.gpu, measured.expert_bytes, measured.experts, copies);
+    };
+    return GpuTuning{.upload_share = upload_share(*measured.gpu, read),
+                     .crossover_tokens = crossover(Copies::pinned),
+                     .staged_upload_share = upload_share(*measured.gpu, read, Copies::staged),
+                     .staged_crossover_tokens = crossover(Copies::staged)};
 }
 
 Tuning decide(const MachineMeasurements& measured, const TunedModel& model) {

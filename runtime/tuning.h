@@ -21,12 +21,30 @@ struct TunedModel {
 struct GpuTuning {
     double upload_share = 0;  // of a layer's misses, how many are uploaded rather than computed by the CPU
     double crossover_tokens = 0;  // per expert: from here on an upload takes no longer than the CPU
+    // The same for experts that lie in memory that is not pinned.
+    double staged_upload_share = 0;
+    double staged_crossover_tokens = 0;
 
     friend bool operator==(const GpuTuning&, const GpuTuning&) = default;
 };
 
-// What is taken where nothing has been measured: of a machine whose link has a third of what its CPU reads.
-inline constexpr GpuTuning kUnmeasured{.upload_share = 0.25, .crossover_tokens = 16};
+// What is taken where nothing has been measured: of a machine whose link has a third of what its CPU reads,
+// and where copies through pinned pieces have half of the link.
+inline constexpr GpuTuning kUnmeasured{
+    .upload_share = 0.25, .crossover_tokens = 16, .staged_upload_share = 0.14, .staged_crossover_tokens = 32};
+
+// How what lies in RAM comes to the GPU (runtime/pinned_experts.h).
+enum class Copies { pinned, staged, pageable };
+
+// Of that, what holds where only this share of the experts in RAM is pinned and the others come by such
+// copies. Each is uploaded as its own way says, and a layer that is streamed takes what they take together.
+// Pageable copies are as fast as staged ones, by a thread as well, but it is the one that computes: no share
+// of misses is worth its time.
+struct UploadRule {
+    double share = 0;
+    double crossover_tokens = 0;
+};
+UploadRule upload_rule(const GpuTuning& tuning, double pinned_share, Copies others) noexcept;
 
 struct Tuning {
     int n_threads = 0;
@@ -67,12 +85,13 @@ std::int64_t choose_streamed_batch(std::int64_t batch_tokens, double crossover_t
 // The share of misses that makes both sides end at once: B_pcie / B_host, where B_host is what the host's
 // memory gives in all while both run. The CPU gets no more than its kernels take. cpu_expert_read: bytes per
 // second of experts for one token.
-double upload_share(const GpuMeasurements& gpu, double cpu_expert_read) noexcept;
+double upload_share(const GpuMeasurements& gpu, double cpu_expert_read,
+                    Copies copies = Copies::pinned) noexcept;
 
 // Tokens per expert at which the CPU takes as long as the upload of an expert: 1 to kNoCrossover.
 inline constexpr double kNoCrossover = 1 << 20;
 double crossover_tokens(const GpuMeasurements& gpu, std::int64_t expert_bytes,
-                        std::span<const ExpertMeasurement> experts);
+                        std::span<const ExpertMeasurement> experts, Copies copies = Copies::pinned);
 
 // What there is to decide of the GPU. Nothing where it, or the experts, have not been measured.
 std::optional<GpuTuning> decide_gpu(const MachineMeasurements& measured);

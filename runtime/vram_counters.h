@@ -16,6 +16,9 @@ struct VramCounters {
     std::int64_t n_bytes_up = 0;  // of these
     std::int64_t n_batches_streamed = 0;
     std::int64_t n_bytes_streamed = 0;  // of experts, through VRAM
+    // Of uploaded and streamed experts, counted when the copy begins: from RAM that is not pinned.
+    std::int64_t n_bytes_staged = 0;
+    std::int64_t n_bytes_pageable = 0;
     std::int64_t n_gpu_calls = 0;
     std::int64_t n_cpu_calls = 0;
     std::int64_t n_bytes_between = 0;  // activations, choices and sums, both ways, for experts
@@ -42,6 +45,8 @@ struct VramCounters {
         n_bytes_up += times * other.n_bytes_up;
         n_batches_streamed += times * other.n_batches_streamed;
         n_bytes_streamed += times * other.n_bytes_streamed;
+        n_bytes_staged += times * other.n_bytes_staged;
+        n_bytes_pageable += times * other.n_bytes_pageable;
         n_gpu_calls += times * other.n_gpu_calls;
         n_cpu_calls += times * other.n_cpu_calls;
         n_bytes_between += times * other.n_bytes_between;

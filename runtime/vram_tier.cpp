@@ -73,13 +73,26 @@ std::size_t index_of(const ExpertLayouts& layouts, cache::ExpertId id) noexcept 
 // Copies under way at most. The experts are held in RAM meanwhile: where not all are there, most of the slots
 // stay for what is called.
 int choose_max_uploads(const RamTier& ram) {
-    std::int64_t n = 256;
+    std::int64_t n = VramTier::kMostUploads;
     if (ram.plan().n_kept() < ram.layouts().n_all())
         for (const cache::SlotClass& c : ram.plan().classes()) n = std::min(n, c.n_slots() / 4);
     return static_cast<int>(n);
 }
 
 }  // namespace
+
+std::int64_t VramTier::pinned_bytes(const ExpertLayouts& layouts) noexcept { return table_bytes(layouts); }
+
+bool VramTier::has_room(const RamTier& ram, const Weights& weights, std::int64_t budget_bytes,
+                        std::span<const int> without_slots) {
+    const ExpertLayouts& layouts = ram.layouts();
+    const std::vector<std::int64_t> bytes =
+        slot_bytes(slot_layouts(layouts, weights), ordinals_with_slots(layouts, without_slots));
+    const cache::SlotPlanOptions options =
+        plan_options(layouts, ram.options().scope, budget_bytes - table_bytes(layouts) - kBeyondEnd);
+    return !bytes.empty() && options.budget_bytes >= cache::SlotPlan::least_bytes(bytes, options) &&
+           choose_max_uploads(ram) > 0;
+}
 
 std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& weights,
                                   std::span<const int> without_slots) {
@@ -90,8 +103,8 @@ std::int64_t VramTier::most_bytes(const ExpertLayouts& layouts, const Weights& w
     return table + cache::SlotPlan::most_bytes(bytes, plan_options(layouts, cache::Scope::layer, 0));
 }
 
-VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-                   double upload_share, std::span<const int> without_slots)
+VramTier::VramTier(RamTier& ram, PinnedExperts& pinned, const Weights& weights, gpu::DeviceBudget& budget,
+                   std::int64_t budget_bytes, double upload_share, std::span<const int> without_slots)
     : ram_(ram),
       layouts_(slot_layouts(ram.layouts(), weights)),
       ordinals_(ordinals_with_slots(ram.layouts(), without_slots)),
@@ -103,20 +116,16 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
     const ExpertLayouts& experts = ram.layouts();
     const auto n_all = static_cast<std::size_t>(n_places(experts));
     table_ = gpu::DeviceBuffer(budget, table_bytes(experts), "the table of expert slots");
-    next_table_ = gpu::PinnedBuffer(table_bytes(experts), "the table of expert slots");
+    next_table_ = gpu::PinnedBuffer(pinned_bytes(experts), "the table of expert slots");
     called_in_.assign(n_all, 0);
     wanted_.reserve(n_all);
 
+    if (!has_room(ram, weights, budget_bytes, without_slots)) return;
     const std::vector<std::int64_t> bytes = slot_bytes(layouts_, ordinals_);
-    const cache::SlotPlanOptions options =
-        plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd);
-    if (bytes.empty() || options.budget_bytes < cache::SlotPlan::least_bytes(bytes, options) ||
-        max_uploads_ == 0)
-        return;
-    const cache::SlotPlan plan(bytes, options);
+    const cache::SlotPlan plan(
+        bytes, plan_options(experts, ram.options().scope, budget_bytes - table_bytes(experts) - kBeyondEnd));
     for (const cache::SlotClass& c : plan.classes()) n_slots_ += c.n_slots();
     memory_ = gpu::DeviceBuffer(budget, plan.total_bytes() + kBeyondEnd, "expert slots");
-    pin_experts();
     best_.resize(bytes.size());
     policy_ = cache::make_policy(ram.options().policy,
                                  {.n_layers = static_cast<int>(ordinals_.size()),
@@ -125,7 +134,7 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
                                   .n_slots = plan.n_kept()},
                                  ram.options().scope);
     arrived_.resize(static_cast<std::size_t>(max_uploads_));
-    mover_ = std::make_unique<DeviceMover>(ram, layouts_, max_uploads_);
+    mover_ = std::make_unique<DeviceMover>(ram, pinned, layouts_, max_uploads_);
 
     std::vector<cache::SlotLayout> slots(bytes.size() * static_cast<std::size_t>(experts.n_experts()));
     for (const std::int32_t ordinal : ordinals_) {
@@ -150,13 +159,6 @@ VramTier::VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budg
 std::span<const std::byte* const> VramTier::slots(int ordinal) const noexcept {
     const auto n = static_cast<std::size_t>(ram_.layouts().n_experts());
     return {table_.as<const std::byte*>() + static_cast<std::size_t>(ordinal) * n, n};
-}
-
-void VramTier::pin_experts() {
-    if (!pinned_.empty()) return;
-    for (const cache::SlotClass& c : ram_.plan().classes())
-        pinned_.emplace_back(ram_.arena().data() + c.first_byte, c.n_slots() * c.slot_bytes, c.slot_bytes,
-                             "experts in RAM");
 }
 
 void VramTier::begin_batch(gpu::Stream& stream, std::int64_t n_tokens, Way way) {

@@ -20,6 +20,7 @@
 #include "gpu/stream.h"
 #include "runtime/device_mover.h"
 #include "runtime/layer_range.h"
+#include "runtime/pinned_experts.h"
 #include "runtime/ram_tier.h"
 #include "runtime/vram_counters.h"
 #include "runtime/weights.h"
@@ -36,13 +37,19 @@ class VramTier {
   public:
     // budget_bytes: what it may take from the budget; with too little for a slot of each size no expert ever
     // is in VRAM. upload_share: of misses. without_slots: layers (in rising order) whose experts get none.
-    // ram and budget must outlive it. Error{out_of_memory}.
-    VramTier(RamTier& ram, const Weights& weights, gpu::DeviceBudget& budget, std::int64_t budget_bytes,
-             double upload_share, std::span<const int> without_slots = {});
+    // ram, pinned and budget must outlive it. Error{out_of_memory}.
+    VramTier(RamTier& ram, PinnedExperts& pinned, const Weights& weights, gpu::DeviceBudget& budget,
+             std::int64_t budget_bytes, double upload_share, std::span<const int> without_slots = {});
 
+    // Whether there would be any slots.
+    static bool has_room(const RamTier& ram, const Weights& weights, std::int64_t budget_bytes,
+                         std::span<const int> without_slots = {});
     // With room for all experts, but for those that get no slots.
     static std::int64_t most_bytes(const ExpertLayouts& layouts, const Weights& weights,
                                    std::span<const int> without_slots = {});
+    // Copies under way, and what it pins for itself.
+    static constexpr std::int64_t kMostUploads = 256;
+    static std::int64_t pinned_bytes(const ExpertLayouts& layouts) noexcept;
 
     int ordinal(int layer) const { return ram_.layouts().ordinal(layer); }
     // Is it the first MoE layer of these?
@@ -60,10 +67,6 @@ class VramTier {
     const std::byte* slot(cache::ExpertId id) const {
         return is_resident(id) ? cache_->part(in_cache(id), 0) : nullptr;
     }
-
-    // Pins the slots in RAM as far as the system allows, so that copies from there run beside everything
-    // else. Done already where there are slots in VRAM.
-    void pin_experts();
 
     // Before a batch of n tokens goes through the layers on this stream. streamed: all experts come to VRAM
     // (LayerStreamer), so that none is missed.
@@ -115,7 +118,6 @@ class VramTier {
     gpu::DeviceBuffer memory_;  // the slots
     gpu::DeviceBuffer table_;   // a pointer by ordinal and expert
     gpu::PinnedBuffer next_table_;
-    std::vector<gpu::PinnedRegion> pinned_;  // the slots in RAM, by class: copies run beside everything else
     gpu::Event last_use_;
     gpu::Event published_;
     std::unique_ptr<cache::Policy> policy_;

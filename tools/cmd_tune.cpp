@@ -58,8 +58,11 @@ std::string table_of(const runtime::Profile& profile) {
     if (m.gpu) {
         line("upload from pinned memory", gb(m.gpu->pinned_upload), "GB/s");
         line("upload from pageable memory", gb(m.gpu->pageable_upload), "GB/s");
+        line("upload through pinned pieces", gb(m.gpu->staged_upload), "GB/s");
         line("upload from pinned memory while the CPU reads", gb(m.gpu->shared_upload), "GB/s");
         line("DRAM reads while uploading", gb(m.gpu->shared_dram_read), "GB/s");
+        line("upload through pinned pieces while the CPU reads", gb(m.gpu->shared_staged_upload), "GB/s");
+        line("DRAM reads while uploading through pinned pieces", gb(m.gpu->shared_staged_dram_read), "GB/s");
         line("copies in VRAM, read and written", gb(m.gpu->vram_copy), "GB/s");
         line("hand-over of a layer, GPU to CPU and back", m.gpu->hand_over_s * 1e6, "us");
     } else {
@@ -75,6 +78,10 @@ std::string table_of(const runtime::Profile& profile) {
                        "upload share", 100 * t.gpu.upload_share);
         fmt::format_to(to, "{:<20} {:>10.1f}   tokens per expert: the CPU takes as long as the upload\n",
                        "crossover", t.gpu.crossover_tokens);
+        fmt::format_to(to, "{:<20} {:>8.0f} %   of misses in memory that cannot be pinned\n",
+                       "upload share, staged", 100 * t.gpu.staged_upload_share);
+        fmt::format_to(to, "{:<20} {:>10.1f}   tokens per expert, where it is in such memory\n",
+                       "crossover, staged", t.gpu.staged_crossover_tokens);
     }
     return text;
 }

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <optional>
 #include <string_view>
@@ -49,19 +51,40 @@ std::string streaming_text(const runtime::GpuUsage& usage) {
     return text + "\n";
 }
 
+// How weights have come over the link.
+std::string copies_text(const runtime::GpuUsage& usage) {
+    const runtime::VramCounters& c = usage.experts;
+    const std::int64_t n_bytes = c.n_bytes_up + c.n_bytes_streamed;
+    const std::int64_t n_pinned = std::max<std::int64_t>(0, n_bytes - c.n_bytes_staged - c.n_bytes_pageable);
+    return fmt::format("{} pinned, {} staged, {} pageable", human_bytes(n_pinned),
+                       human_bytes(c.n_bytes_staged), human_bytes(c.n_bytes_pageable));
+}
+
+std::string pinning_text(const runtime::GpuUsage& usage) {
+    if (usage.ram_slot_bytes == 0) return "";
+    const bool is_all = usage.ram_pinned_bytes == usage.ram_slot_bytes;
+    return fmt::format("pinned    {} of {} of experts in RAM{}\n", human_bytes(usage.ram_pinned_bytes),
+                       human_bytes(usage.ram_slot_bytes),
+                       is_all ? ""
+                       : usage.ring_bytes > 0
+                           ? fmt::format("; the rest is copied through {}", human_bytes(usage.ring_bytes))
+                           : "; the rest is pageable, and the computation waits for it");
+}
+
 std::string gpu_text(const runtime::GpuUsage& usage, int n_layers) {
     const runtime::VramCounters& c = usage.experts;
     return fmt::format(
         "vram      {} of {} on {}: {}, {} that every token needs, {} for experts\n"
         "on stage  {} experts, room for {}; {:.1f} % hits of {}; {} uploads; the CPU had {:.1f} % of the "
         "calls\n"
-        "PCIe      {} for experts: {} of weights, {} of activations; uploads for {:.0f} % of misses ({})\n{}",
+        "PCIe      {} for experts: {} of weights ({}), {} of activations; uploads for {:.0f} % of misses "
+        "({})\n{}{}",
         human_bytes(usage.used_bytes), human_bytes(usage.total_bytes), printable(usage.device_name, 80),
         layers_text(usage, n_layers), human_bytes(usage.resident_bytes), human_bytes(usage.expert_bytes),
         usage.n_on_stage, usage.n_slots, 100 * c.hit_rate(), c.n_hits + c.n_misses, c.n_uploads,
         100 * c.cpu_share(), human_bytes(c.n_bytes_over_link()),
-        human_bytes(c.n_bytes_up + c.n_bytes_streamed), human_bytes(c.n_bytes_between),
-        100 * usage.upload_share, measured_text(usage.tuned), streaming_text(usage));
+        human_bytes(c.n_bytes_up + c.n_bytes_streamed), copies_text(usage), human_bytes(c.n_bytes_between),
+        100 * usage.upload_share, measured_text(usage.tuned), pinning_text(usage), streaming_text(usage));
 }
 
 ordered_json as_json(const runtime::GpuUsage& usage) {
@@ -80,6 +103,11 @@ ordered_json as_json(const runtime::GpuUsage& usage) {
             {"uploads", c.n_uploads},
             {"bytes_uploaded", c.n_bytes_up},
             {"bytes_of_activations", c.n_bytes_between},
+            {"bytes_staged", c.n_bytes_staged},
+            {"bytes_pageable", c.n_bytes_pageable},
+            {"ram_slots", usage.ram_slot_bytes},
+            {"ram_slots_pinned", usage.ram_pinned_bytes},
+            {"ram_ring", usage.ring_bytes},
             {"upload_share", usage.upload_share},
             {"stream_above", may_stream(usage) ? ordered_json(usage.stream_above) : ordered_json()},
             {"tuned", tuned_text(usage.tuned)},

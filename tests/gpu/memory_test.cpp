@@ -108,11 +108,12 @@ Pages allocate_pages(std::size_t bytes) {
 TEST(Memory, SomebodyElsesMemoryCanBePinned) {
     constexpr std::int64_t bytes = 64 * 4096;
     const Pages pages = allocate_pages(bytes);
-    const PinnedRegion region(pages.get(), bytes, 4096, "slots");
+    const PinnedRegion region(pages.get(), bytes, 4096);
     EXPECT_EQ(region.pinned_bytes(), bytes);
     EXPECT_TRUE(region.is_pinned(pages.get(), bytes));
     EXPECT_TRUE(region.is_pinned(pages.get() + 100, bytes - 100));
     EXPECT_FALSE(region.is_pinned(pages.get() + 100, bytes));
+    EXPECT_EQ(region.refusal(), "");
     EXPECT_FALSE(PinnedRegion().is_pinned(pages.get(), 1));
     DeviceBudget budget(bytes);
     const DeviceBuffer device(budget, bytes, "device");

@@ -74,6 +74,24 @@ TEST(Streams, EventsSayWhenTheyAreReached) {
     EXPECT_GE(milliseconds_between(begin, end), 0.0F);
 }
 
+TEST(Streams, TheHostIsCalledBetweenWhatComesBeforeAndAfter) {
+    Stream stream;
+    const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));
+    const PinnedBuffer host(400, "host");
+    double_values(stream, x, 10);
+    copy_to_host(stream, host.data(), x.data(), 400);
+    call_on_host(
+        stream,
+        [](void* values) {
+            for (int i = 0; i < 100; ++i) static_cast<float*>(values)[i] += static_cast<float>(i);
+        },
+        host.data());
+    copy_to_device(stream, x.data(), host.data(), 400);
+    std::vector<float> expected(100);
+    std::iota(expected.begin(), expected.end(), 1024.0F);
+    EXPECT_EQ(x.download(), expected);
+}
+
 TEST(Streams, AGraphRepeatsWhatWasCaptured) {
     Stream stream;
     const DeviceArray<float> x(stream, std::vector<float>(100, 1.0F));

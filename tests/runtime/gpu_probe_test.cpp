@@ -38,6 +38,9 @@ TEST(GpuProbe, MeasuresCopiesTogetherAndApartAndTheHandOver) {
     EXPECT_TRUE(host_was_asked);
     EXPECT_GT(measured->pinned_upload, 0);
     EXPECT_GT(measured->pageable_upload, 0);
+    EXPECT_GT(measured->staged_upload, 0);
+    EXPECT_GT(measured->shared_staged_upload, 0);
+    EXPECT_GT(measured->shared_staged_dram_read, 0);
     EXPECT_GT(measured->shared_upload, 0);
     EXPECT_GT(measured->shared_dram_read, 0);
     EXPECT_GT(measured->vram_copy, 0);
@@ -59,8 +62,12 @@ TEST(GpuProbe, TheLinkAloneIsMeasuredWithoutTheRest) {
     const auto measured = probe_gpu(options);
     ASSERT_TRUE(measured);
     EXPECT_GT(measured->pinned_upload, 0);
+    EXPECT_GT(measured->staged_upload, 0);
     EXPECT_GT(measured->shared_upload, 0);
     EXPECT_GT(measured->shared_dram_read, 0);
+    EXPECT_GT(measured->shared_staged_upload, 0);
+    EXPECT_GT(measured->shared_staged_dram_read, 0);
+    EXPECT_EQ(measured->pageable_upload, 0);
     EXPECT_EQ(measured->hand_over_s, 0);
     EXPECT_EQ(emulation::counts().kernels, 0);
     EXPECT_EQ(emulation::device_bytes_in_use(), 0);
@@ -81,6 +88,27 @@ TEST(GpuProbe, ThereIsNothingToMeasureWithoutADevice) {
     emulation::set_vram_bytes(0);
     EXPECT_FALSE(probe_gpu(small_probe()));
     emulation::reset();
+}
+
+TEST(GpuProbe, WhereLittleCanBePinnedLittleIsCopied) {
+    emulation::reset();
+    GpuProbeOptions options = small_probe();
+    options.what = GpuProbeOptions::What::the_link;
+    options.copy_bytes = 32 << 20;
+    emulation::set_pinned_limit_bytes(6 << 20);
+    const auto measured = probe_gpu(options);
+    ASSERT_TRUE(measured);
+    EXPECT_GT(measured->pinned_upload, 0);
+    EXPECT_GT(measured->staged_upload, 0);
+    EXPECT_EQ(emulation::pinned_bytes_in_use(), 0);
+
+    // Not even the pieces of a large expert.
+    options.expert_bytes = 8 << 20;
+    const auto without_pieces = probe_gpu(options);
+    emulation::reset();
+    ASSERT_TRUE(without_pieces);
+    EXPECT_GT(without_pieces->pinned_upload, 0);
+    EXPECT_EQ(without_pieces->staged_upload, 0);
 }
 
 TEST(GpuProbe, AnErrorOfTheDeviceIsThrownAndNothingIsKept) {

@@ -29,12 +29,19 @@ Profile example() {
     profile.measured.decodes = {{4, 10.5}, {8, 11}};
     profile.measured.gpu = GpuMeasurements{.pinned_upload = 25e9,
                                            .pageable_upload = 8e9,
+                                           .staged_upload = 12e9,
                                            .shared_upload = 20e9,
                                            .shared_dram_read = 30e9,
+                                           .shared_staged_upload = 9e9,
+                                           .shared_staged_dram_read = 25e9,
                                            .vram_copy = 8e11,
                                            .hand_over_s = 1.25e-5};
-    profile.tuning = {
-        .n_threads = 4, .batch_tokens = 512, .gpu = {.upload_share = 0.4, .crossover_tokens = 17.5}};
+    profile.tuning = {.n_threads = 4,
+                      .batch_tokens = 512,
+                      .gpu = {.upload_share = 0.4,
+                              .crossover_tokens = 17.5,
+                              .staged_upload_share = 0.25,
+                              .staged_crossover_tokens = 33.5}};
     return profile;
 }
 
@@ -59,11 +66,26 @@ TEST(Profile, ComesBackAsItWasWritten) {
     EXPECT_FALSE(parse_profile(to_json(profile), "p.json").measured.gpu);
 }
 
+TEST(Profile, ThatOfVersionOneTakesWhatIsStagedAsPinned) {
+    std::string json = edited("\"version\": 2", "\"version\": 1");
+    for (const char* key : {"staged_upload_share", "staged_crossover_tokens", "staged_upload_bytes_per_s",
+                            "shared_staged_upload_bytes_per_s", "shared_staged_dram_read_bytes_per_s"}) {
+        const std::size_t at = json.find('"' + std::string(key) + '"');
+        ASSERT_NE(at, std::string::npos) << key;
+        json.insert(at + 1, "no_");
+    }
+    const Profile profile = parse_profile(json, "p.json");
+    EXPECT_EQ(profile.tuning.gpu.staged_upload_share, profile.tuning.gpu.upload_share);
+    EXPECT_EQ(profile.tuning.gpu.staged_crossover_tokens, profile.tuning.gpu.crossover_tokens);
+    EXPECT_EQ(profile.measured.gpu->staged_upload, 0);
+    EXPECT_EQ(profile.measured.gpu->pinned_upload, 25e9);
+}
+
 TEST(Profile, BrokenAndNewerOnesAreRefusedWithWhatIsWrong) {
     EXPECT_NO_THROW(parse_profile(to_json(example()), "p.json"));
     EXPECT_NE(refusal("{").find("no JSON"), std::string::npos);
     EXPECT_NE(refusal("[]").find("no object"), std::string::npos);
-    EXPECT_NE(refusal(edited("\"version\": 1", "\"version\": 2")).find("version 2"), std::string::npos);
+    EXPECT_NE(refusal(edited("\"version\": 2", "\"version\": 3")).find("version 3"), std::string::npos);
     EXPECT_NE(refusal(edited("\"threads\": 4", "\"threads\": 0")).find("chosen.threads"), std::string::npos);
     EXPECT_NE(refusal(edited("\"threads\": 4", "\"threads\": 1e3")).find("chosen.threads"),
               std::string::npos);

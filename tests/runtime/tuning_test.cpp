@@ -91,6 +91,41 @@ TEST(Tuning, CrossoverIsWhereTheCpuTakesAsLongAsTheUpload) {
     EXPECT_EQ(crossover_tokens(gpu, 4'900'000, flat), kNoCrossover);
 }
 
+TEST(Tuning, WhatIsStagedIsDecidedByItsOwnFigures) {
+    MachineMeasurements measured;
+    measured.expert_bytes = 1'000'000;
+    measured.experts = {{1, 100e-6}, {4, 160e-6}, {16, 400e-6}};
+    measured.gpu = GpuMeasurements{.pinned_upload = 5e9,
+                                   .staged_upload = 2.5e9,
+                                   .shared_upload = 5e9,
+                                   .shared_dram_read = 15e9,
+                                   .shared_staged_upload = 2e9,
+                                   .shared_staged_dram_read = 8e9};
+    const auto tuning = decide_gpu(measured);
+    ASSERT_TRUE(tuning);
+    EXPECT_DOUBLE_EQ(tuning->staged_upload_share, 0.2);
+    EXPECT_NEAR(tuning->staged_crossover_tokens, 16, 0.02);  // 400 µs
+    EXPECT_DOUBLE_EQ(tuning->upload_share, 1.0 / 3);
+    EXPECT_NEAR(tuning->crossover_tokens, 6, 0.02);
+    measured.gpu->staged_upload = 0;  // pieces could not be pinned
+    EXPECT_EQ(decide_gpu(measured)->staged_crossover_tokens, kNoCrossover);
+}
+
+TEST(Tuning, ExpertsThatAreNotPinnedCountAsMuchAsThereAreOfThem) {
+    const GpuTuning tuning{.upload_share = 0.4,
+                           .crossover_tokens = 10,
+                           .staged_upload_share = 0.2,
+                           .staged_crossover_tokens = 20};
+    EXPECT_EQ(upload_rule(tuning, 1, Copies::staged).share, 0.4);
+    EXPECT_EQ(upload_rule(tuning, 1, Copies::staged).crossover_tokens, 10);
+    EXPECT_EQ(upload_rule(tuning, 0, Copies::staged).share, 0.2);
+    EXPECT_EQ(upload_rule(tuning, 0, Copies::staged).crossover_tokens, 20);
+    EXPECT_DOUBLE_EQ(upload_rule(tuning, 0.75, Copies::staged).share, 0.35);
+    EXPECT_DOUBLE_EQ(upload_rule(tuning, 0.75, Copies::staged).crossover_tokens, 12.5);
+    EXPECT_DOUBLE_EQ(upload_rule(tuning, 0.75, Copies::pageable).share, 0.3);
+    EXPECT_DOUBLE_EQ(upload_rule(tuning, 0.75, Copies::pageable).crossover_tokens, 12.5);
+}
+
 TEST(Tuning, DecisionsAboutTheGpuNeedOne) {
     MachineMeasurements measured;
     measured.expert_bytes = 1'000'000;

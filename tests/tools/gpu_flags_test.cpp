@@ -137,6 +137,40 @@ TEST(GpuFlags, StatsSayWhatTheGpuHadOfIt) {
     EXPECT_FALSE(stats({"-ngl", "0"}).contains("gpu"));
 }
 
+struct PinnedLimit {
+    explicit PinnedLimit(std::int64_t bytes) {
+        ::setenv("GREENROOM_EMULATED_PINNED", std::to_string(bytes).c_str(), 1);
+    }
+    ~PinnedLimit() { ::unsetenv("GREENROOM_EMULATED_PINNED"); }
+};
+
+// Where less and less can be pinned, until it is less than all.
+TEST(GpuFlags, StatsSayHowExpertsCameOverTheLink) {
+    const Flags streamed = {"--stream-above", "0"};
+    const json all = stats(streamed).at("gpu");
+    EXPECT_GT(all.at("ram_slots"), 0);
+    EXPECT_EQ(all.at("ram_slots_pinned"), all.at("ram_slots"));
+    EXPECT_EQ(all.at("ram_ring"), 0);
+    EXPECT_EQ(all.at("bytes_staged"), 0);
+    EXPECT_EQ(all.at("bytes_pageable"), 0);
+
+    json some = all;
+    std::string told;
+    for (std::int64_t bytes = 4 << 20; some.at("ram_slots_pinned") == some.at("ram_slots");
+         bytes -= bytes / 8) {
+        ASSERT_GT(bytes, 1 << 16);
+        const PinnedLimit limit(bytes);
+        some = stats(streamed).at("gpu");
+        told = run(streamed + Flags{"--stats"}).err;
+    }
+    EXPECT_GT(some.at("ram_ring"), 0);
+    EXPECT_GT(some.at("bytes_staged"), 0);
+    EXPECT_EQ(some.at("bytes_pageable"), 0);
+    for (const char* part :
+         {"experts in RAM: ", "ulimit -l", " staged, ", "pinned    ", "the rest is copied through"})
+        EXPECT_NE(told.find(part), std::string::npos) << part << " in " << told;
+}
+
 TEST(GpuFlags, ExpertsStayWithTheCpuWhereTheyAreToldTo) {
     for (const Flags& flags : {Flags{"-cmoe"}, Flags{"--cpu-moe"}, Flags{"-ncmoe", "99"}}) {
         const json gpu = stats(flags + kSplit).at("gpu");

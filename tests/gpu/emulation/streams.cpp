@@ -334,6 +334,15 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t
     }));
 }
 
+// A function of the host is not called any more when the device is lost.
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*function)(void*), void* argument) {
+    const cudaError_t status = begin_stream_call("cudaLaunchHostFunc", stream);
+    if (status != cudaSuccess) return finish_call(status);
+    return finish_call(enqueue(stream, [function, argument] {
+        if (device().lost == cudaSuccess) function(argument);
+    }));
+}
+
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
     const cudaError_t status = begin_call("cudaFuncSetAttribute");
     if (status != cudaSuccess) return finish_call(status);

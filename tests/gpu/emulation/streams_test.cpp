@@ -142,23 +142,23 @@ TEST_F(EmulatedStreams, WhatCanNotBePinnedIsOrdinaryMemoryAndSaidSo) {
 }
 
 TEST_F(EmulatedStreams, APinnedRegionEndsWhereTheSystemSaysNo) {
-    constexpr std::int64_t kGranule = std::int64_t{128} << 20;  // two to a piece
+    constexpr std::int64_t kGranule = 3 * 4096;
+    constexpr std::int64_t kGranules = 128;  // four to a piece
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };
     const std::unique_ptr<std::byte, Free> pages(
-        static_cast<std::byte*>(std::aligned_alloc(4096, 5 * kGranule)));
-    emulation::set_pinned_limit_bytes(3 * kGranule);
+        static_cast<std::byte*>(std::aligned_alloc(4096, kGranules * kGranule)));
+    emulation::set_pinned_limit_bytes(10 * kGranule);
     {
-        const PinnedRegion region(pages.get(), 5 * kGranule, kGranule, "slots");
-        EXPECT_EQ(region.pinned_bytes(), 2 * kGranule);
-        EXPECT_TRUE(region.is_pinned(pages.get() + kGranule, kGranule));
-        EXPECT_FALSE(region.is_pinned(pages.get() + 2 * kGranule, kGranule));
-        EXPECT_EQ(emulation::pinned_bytes_in_use(), 2 * kGranule);
-        ASSERT_EQ(log_lines().size(), 1U);
-        EXPECT_NE(log_lines()[0].find("slots: 268435456 of 671088640 bytes"), std::string::npos)
-            << log_lines()[0];
+        const PinnedRegion region(pages.get(), kGranules * kGranule, kGranule);
+        EXPECT_EQ(region.pinned_bytes(), 8 * kGranule);
+        EXPECT_TRUE(region.is_pinned(pages.get() + 7 * kGranule, kGranule));
+        EXPECT_FALSE(region.is_pinned(pages.get() + 8 * kGranule, kGranule));
+        EXPECT_EQ(emulation::pinned_bytes_in_use(), 8 * kGranule);
+        EXPECT_NE(region.refusal().find("cudaErrorMemoryAllocation"), std::string::npos) << region.refusal();
     }
+    EXPECT_EQ(emulation::pinned_bytes_in_use(), 0);
     EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
 }
 
@@ -182,6 +182,11 @@ TEST_F(EmulatedStreams, EveryCallThatFailsIsAnErrorAndTheNextOneGoesThrough) {
         {"cudaEventSynchronize", [&] { event.wait(); }},
         {"cudaMemcpyAsync", [&] { copy_to_device(stream, x.data(), host.data(), 1024); }},
         {"cudaMemsetAsync", [&] { fill_bytes(stream, x.data(), 0, 1024); }},
+        {"cudaLaunchHostFunc",
+         [&] {
+             call_on_host(
+                 stream, [](void*) {}, nullptr);
+         }},
         {"cudaMalloc", [&] { const DeviceBuffer buffer(budget, 1000, "buffer"); }},
         {"cudaHostAlloc", [&] { const PinnedBuffer buffer(1000, "buffer"); }},
         {"cudaMemGetInfo", [] { free_device_bytes(); }},
