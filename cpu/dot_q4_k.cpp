@@ -17,7 +17,6 @@ struct Q4K {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
-    static constexpr bool kAlongRow = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i nibble = _mm256_set1_epi8(0xf);

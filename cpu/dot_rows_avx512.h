@@ -77,13 +77,12 @@ class ScalesOfFour {
             return minimum_factors_of_four<Format>(blocks);
     }
     // M of each.
-    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock* const* x,
+    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock& x,
                                           int plane) const noexcept {
         if constexpr (Format::kGroup == 32) {
-            static_assert(!Format::kAlongRow);  // all meet the same
             const __m512i minimums = _mm512_unpackhi_epi8(numbers_, _mm512_setzero_si512());
-            const __m512i sums = _mm512_broadcast_i32x4(
-                _mm_load_si128(reinterpret_cast<const __m128i*>(x[0]->wide_sums[plane])));
+            const __m512i sums =
+                _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[plane])));
             __m512i all = _mm512_madd_epi16(minimums, sums);
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
             all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
@@ -127,7 +126,7 @@ GR_AVX512_INLINE __m512i load_plane_avx512(const ActivationBlock& x, int plane, 
     return _mm512_load_si512(x.planes[plane] + 64 * i);
 }
 
-// What four super-blocks give. plane_scales: those of the activations that each meets.
+// What four super-blocks give. plane_scales: those of the activations.
 template <class Format, int kPlanes>
 GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<Format, ActivationBlock>& chunks,
                                                             const __m128* plane_scales) noexcept {
@@ -136,7 +135,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
-        const ActivationBlock& x = *chunks.x[r];
+        const ActivationBlock& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
         GR_UNROLL
@@ -157,7 +156,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
         terms.numbers[kPerPlane * p] = _mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[p]));
         terms.factors[kPerPlane * p] = _mm_mul_ps(scales.factors(chunks.blocks), plane_scales[p]);
         if constexpr (Format::kHasMin) {
-            terms.numbers[2 * p + 1] = _mm_cvtepi32_ps(scales.minimum_sums(chunks.blocks, chunks.x, p));
+            terms.numbers[2 * p + 1] = _mm_cvtepi32_ps(scales.minimum_sums(chunks.blocks, *chunks.x, p));
             terms.factors[2 * p + 1] = _mm_mul_ps(scales.minimum_factors(chunks.blocks), plane_scales[p]);
         }
     }
@@ -206,7 +205,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
-        const ActivationHalves<kPlanes>& x = *chunks.x[r];
+        const ActivationHalves<kPlanes>& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
         scales[r] = Format::scales(chunks.blocks[r]);
@@ -234,50 +233,29 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
             sums.sums[p][4 * h + 2] = _mm512_extractf32x4_ps(floats, 2);
             sums.sums[p][4 * h + 3] = _mm512_extractf32x4_ps(floats, 3);
         }
-        const std::int16_t* const wide_sums[kFour] = {chunks.x[0]->wide_sums[p], chunks.x[1]->wide_sums[p],
-                                                      chunks.x[2]->wide_sums[p], chunks.x[3]->wide_sums[p]};
-        terms.numbers[p] = sums.add_up(p, wide_sums);
+        terms.numbers[p] = sums.add_up(p, chunks.x->wide_sums[p]);
         terms.factors[p] = plane_scales[p];
     }
     return terms;
 }
 
-// sums[r] += row r · x, along rows. x: as the format meets it.
+// sums[r] += row r · x; up to three sums behind the last are written. as_met: x as the format meets it.
 template <class Format, int kPlanes, class X>
-GR_AVX512_INLINE void add_along_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                            const RowActivations<kPlanes>& activations, const X* x,
-                                            std::int64_t n_values, float* sums) noexcept {
+GR_AVX512_INLINE void add_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                      const ActivationBlock* x, const X* as_met, std::int64_t n_values,
+                                      float* sums) noexcept {
     const std::int64_t n_chunks = activation_blocks(n_values);
-    RowBlocks<Format> blocks(rows + (n_rows - 1) * row_bytes +
-                             n_values / Format::Block::kValues * sizeof(typename Format::Block));
-    for (int r = 0; r < n_rows; ++r, rows += row_bytes) {
-        __m128 sum = _mm_broadcast_ss(sums + r);
-        for (std::int64_t c = 0; c < n_chunks; c += kFour) {
-            __m128 plane_scales[kPlanes];
-            GR_UNROLL
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_load_ps(activations.plane_scales[p] + c);
-            const auto chunks = blocks.four(rows, n_values, c, x);
-            sum = multiply_avx512<Format, kPlanes>(chunks, plane_scales).add_to_row(sum, n_chunks - c);
-        }
-        _mm_store_ss(sums + r, sum);
-    }
-}
-
-// The same across rows; where there are fewer than four the last one stands in for the others.
-template <class Format, int kPlanes>
-GR_AVX512_INLINE void add_across_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                             const ActivationBlock* x, std::int64_t n_values,
-                                             float* sums) noexcept {
+    RowsOfFour<Format> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
-        RowsAside<Format> four(rows, row_bytes, r, n_rows);
-        __m128 sum = four.load(sums);
-        for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+        four.begin(r);
+        __m128 sum = _mm_load_ps(sums + r);
+        for (std::int64_t c = 0; c < n_chunks; ++c) {
             __m128 plane_scales[kPlanes];
             GR_UNROLL
             for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
-            sum = multiply_avx512<Format, kPlanes>(four.next(x[c]), plane_scales).add_to_rows(sum);
+            sum = multiply_avx512<Format, kPlanes>(four.next(as_met[c]), plane_scales).add_to(sum);
         }
-        four.store(sum, sums);
+        _mm_store_ps(sums + r, sum);
     }
 }
 
@@ -285,26 +263,22 @@ template <class Format, int kPlanes>
 GR_AVX512 void dot_rows_of_planes_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                          const ActivationBlock* x, std::int64_t n_values,
                                          float* out) noexcept {
-    std::fill_n(out, n_rows, 0.0F);
+    alignas(16) float sums[kTileRows] = {};
     constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
     for (std::int64_t first = 0; first < n_values; first += kValues) {
         const std::int64_t n = std::min(kValues, n_values - first);
         if constexpr (Format::kFloatScales) {
-            const RowActivations<kPlanes> activations(x, activation_blocks(n));
             ActivationHalves<kPlanes> halves[kChunksAtOnce];
-            for (std::int64_t c = 0; c < activations.n; ++c)
-                halves[c].template take<Format::kOffset>(activations.blocks[c]);
-            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, halves, n, out);
-        } else if constexpr (Format::kAlongRow) {
-            const RowActivations<kPlanes> activations(x, activation_blocks(n));
-            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, activations.blocks,
-                                                   n, out);
+            for (std::int64_t c = 0; c < activation_blocks(n); ++c)
+                halves[c].template take<Format::kOffset>(x[c]);
+            add_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, halves, n, sums);
         } else {
-            add_across_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+            add_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, x, n, sums);
         }
         rows += kValues / Format::Block::kValues * sizeof(typename Format::Block);
         x += kChunksAtOnce;
     }
+    std::copy_n(sums, n_rows, out);
 }
 
 template <class Format>
