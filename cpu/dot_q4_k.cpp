@@ -36,6 +36,11 @@ struct Q4K {
             w[c] = _mm512_and_si512(_mm512_srlv_epi16(twice_avx512(block->qs + 32 * c), shift), nibble);
     }
 
+    GR_AVX512_INLINE static void pairs_avx512(const Block* block, __m512i* w) noexcept {
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) nibbles_avx512(_mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
+    }
+
     static std::uint16_t factor(const Block* block) noexcept { return block->d; }
     static std::uint16_t minimum_factor(const Block* block) noexcept { return block->dmin; }
     GR_AVX2_INLINE static __m128i scales(const Block* block) noexcept { return k_scales(block->scales); }

@@ -45,6 +45,18 @@ struct Q5K {
         }
     }
 
+    GR_AVX512_INLINE static void pairs_avx512(const Block* block, __m512i* w) noexcept {
+        const __m512i qh = twice_avx512(block->qh);
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) nibbles_avx512(_mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const int group = 4 * (i / 2) + i % 2;  // and the next but one
+            const __m512i fifth = _mm512_rorv_epi32(qh, by_half_epi32((group + 28) % 32, (group + 30) % 32));
+            w[i] = merge_bits_avx512(w[i], fifth, _mm512_set1_epi8(0x10));
+        }
+    }
+
     static std::uint16_t factor(const Block* block) noexcept { return block->d; }
     static std::uint16_t minimum_factor(const Block* block) noexcept { return block->dmin; }
     GR_AVX2_INLINE static __m128i scales(const Block* block) noexcept { return k_scales(block->scales); }
