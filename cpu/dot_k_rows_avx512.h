@@ -103,6 +103,13 @@ class HeadersOfFour {
     alignas(64) std::uint8_t bytes_[16 * kFour];
 };
 
+// Sums of four products of bytes each.
+GR_AVX512_INLINE __m512i quad_sums(__m512i weights, const std::int8_t* activations) noexcept {
+    __m512i sums = _mm512_setzero_si512();
+    add_byte_products_avx512(sums, weights, _mm512_load_si512(activations));
+    return sums;
+}
+
 // What four blocks give. plane_scales: those of the activations.
 template <class Format, int kPlanes>
 GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
@@ -119,14 +126,12 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
         const __m512i scales[2] = {headers.scales(r, 0), headers.scales(r, 1)};
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
-            __m512i sums[4];
-            GR_UNROLL
-            for (int i = 0; i < 4; ++i) {
-                sums[i] = _mm512_setzero_si512();
-                add_byte_products_avx512(sums[i], w[i], _mm512_load_si512(x.planes[p][i]));
-            }
-            lanes[p][r] = _mm512_madd_epi16(_mm512_packs_epi32(sums[0], sums[1]), scales[0]);
-            add_products_avx512(lanes[p][r], _mm512_packs_epi32(sums[2], sums[3]), scales[1]);
+            const auto* plane = x.planes[p];
+            const __m512i low = _mm512_packs_epi32(quad_sums(w[0], plane[0]), quad_sums(w[1], plane[1]));
+            const __m512i high = _mm512_packs_epi32(quad_sums(w[2], plane[2]), quad_sums(w[3], plane[3]));
+            __m512i sum = _mm512_madd_epi16(low, scales[0]);
+            add_products_avx512(sum, high, scales[1]);
+            lanes[p][r] = sum;
         }
     }
     FourTerms<Format, kPlanes> terms;
