@@ -9,10 +9,8 @@
 //     kOffset                        what weights_… has added to each weight to make it unsigned
 //     kLargest                       the largest weight that weights_… gives
 //     kHasMin                        there is a minimum per group
-//     kAlongRow                      in which order rows are read, see dot_rows.h; with float scales, along
-//     them weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned
-//     bytes weights_avx512(block, w)       the same as 4 vectors, if the scales are integers; with float
-//     scales by
+//     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes
+//     weights_avx512(block, w)       the same as 4 vectors, if the scales are integers; with float scales by
 //                                    halves of blocks: the first 16 weights of blocks 0 – 3, their last 16,
 //                                    the first 16 of blocks 4 – 7, their last 16
 //

@@ -19,7 +19,6 @@ struct IQ4XS {
     static constexpr int kOffset = 128;
     static constexpr int kLargest = 241;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL

@@ -14,7 +14,6 @@ struct MXFP4 {
     static constexpr int kOffset = 12;
     static constexpr int kLargest = 24;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i numbers = _mm256_broadcastsi128_si256(raised_numbers());

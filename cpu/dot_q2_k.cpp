@@ -16,7 +16,6 @@ struct Q2K {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 3;
     static constexpr bool kHasMin = true;
-    static constexpr bool kAlongRow = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i two_bits = _mm256_set1_epi8(3);

@@ -18,7 +18,6 @@ struct Q3K {
     static constexpr int kOffset = 4;
     static constexpr int kLargest = 7;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i two_bits = _mm256_set1_epi8(3);

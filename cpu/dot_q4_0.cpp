@@ -12,7 +12,6 @@ struct Q4_0 {
     static constexpr int kOffset = 8;
     static constexpr int kLargest = 15;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL

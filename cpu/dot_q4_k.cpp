@@ -17,7 +17,6 @@ struct Q4K {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
-    static constexpr bool kAlongRow = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i nibble = _mm256_set1_epi8(0xf);
@@ -35,6 +34,11 @@ struct Q4K {
         GR_UNROLL
         for (int c = 0; c < 4; ++c)
             w[c] = _mm512_and_si512(_mm512_srlv_epi16(twice_avx512(block->qs + 32 * c), shift), nibble);
+    }
+
+    GR_AVX512_INLINE static void pairs_avx512(const Block* block, __m512i* w) noexcept {
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) nibbles_avx512(_mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
     }
 
     static std::uint16_t factor(const Block* block) noexcept { return block->d; }

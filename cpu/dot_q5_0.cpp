@@ -17,7 +17,6 @@ struct Q5_0 {
     static constexpr int kOffset = 16;
     static constexpr int kLargest = 31;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         GR_UNROLL

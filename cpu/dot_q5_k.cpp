@@ -18,7 +18,6 @@ struct Q5K {
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 31;
     static constexpr bool kHasMin = true;
-    static constexpr bool kAlongRow = false;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i nibble = _mm256_set1_epi8(0xf);
@@ -43,6 +42,18 @@ struct Q5K {
             // Rotated right by g − 4 (modulo 32) bit g of every byte stands in bit 4.
             const __m512i fifth = _mm512_rorv_epi32(qh, by_half_epi32((2 * c + 28) % 32, (2 * c + 29) % 32));
             w[c] = merge_bits_avx512(low, fifth, _mm512_set1_epi8(0x10));
+        }
+    }
+
+    GR_AVX512_INLINE static void pairs_avx512(const Block* block, __m512i* w) noexcept {
+        const __m512i qh = twice_avx512(block->qh);
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) nibbles_avx512(_mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const int group = 4 * (i / 2) + i % 2;  // and the next but one
+            const __m512i fifth = _mm512_rorv_epi32(qh, by_half_epi32((group + 28) % 32, (group + 30) % 32));
+            w[i] = merge_bits_avx512(w[i], fifth, _mm512_set1_epi8(0x10));
         }
     }
 

@@ -17,7 +17,6 @@ struct Q6K {
     static constexpr int kOffset = 32;
     static constexpr int kLargest = 63;
     static constexpr bool kHasMin = false;
-    static constexpr bool kAlongRow = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i nibble = _mm256_set1_epi8(0x0f);

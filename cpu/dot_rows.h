@@ -7,17 +7,14 @@
 // within 16 bits, by the scale of their group, added up in lanes of 32 bits. What the lanes add up to is
 // found for four chunks of 256 values together, which leaves a chunk a lane; so do most float operations.
 //
-// The four are neighbours in a row, or one of each of four rows (Format::kAlongRow). Along rows memory is
-// read from beginning to end, which is what processors fetch ahead by themselves: on Zen 5, where reading
-// alone gives 42 GB/s, Q6_K makes 37 instead of 30. Across rows it takes fewer instructions to add up what
-// they give, of which Q4_K, with minimums, has more: 39 instead of 33, with both planes 32 instead of 24.
+// The four are of four rows, which meet the same activations. Memory is fetched in its own order meanwhile,
+// see RowsAhead.
 
 #include "cpu/dot_format.h"
 #include "cpu/transpose_simd.h"
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 
 namespace greenroom::cpu {
 
@@ -67,25 +64,17 @@ GR_AVX2_INLINE __m128 minimum_factors_of_four(const typename Format::Block* cons
 // M of four chunks.
 template <class Format>
 GR_AVX2_INLINE __m128i minimum_sums_of_four(const typename Format::Block* const* blocks,
-                                            const ActivationBlock* const* x, int plane) noexcept {
+                                            const ActivationBlock& x, int plane) noexcept {
     __m128i lanes[kFour];
     GR_UNROLL
     for (int i = 0; i < kFour; ++i)
-        lanes[i] = four_lanes(dot_sums(Format::minimums(blocks[i]), group_sums<Format>(*x[i], plane)));
+        lanes[i] = four_lanes(dot_sums(Format::minimums(blocks[i]), group_sums<Format>(x, plane)));
     return sum_lanes_of_four(lanes);
 }
 
-// Eight sums of 32 activations of each of four chunks, turned around: half h of out[k] has sum 4h + k of
-// each.
-GR_AVX2_INLINE void wide_sums_of_four(const std::int16_t* const* sums, __m256i* out) noexcept {
-    __m256 v[kFour];
-    GR_UNROLL
-    for (int i = 0; i < kFour; ++i)
-        v[i] = _mm256_castsi256_ps(
-            _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(sums[i]))));
-    transpose_quads(v);
-    GR_UNROLL
-    for (int i = 0; i < kFour; ++i) out[i] = _mm256_castps_si256(v[i]);
+// Eight sums of 32 activations.
+GR_AVX2_INLINE __m256i wide_sums_avx2(const std::int16_t* sums) noexcept {
+    return _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(sums)));
 }
 
 // Numbers of the eight blocks of each of four chunks, a chunk per lane.
@@ -109,27 +98,24 @@ struct BlockSums {
     BlockNumbersOfFour scales;
     BlockNumbersOfFour minimums;
 
-    // c of each chunk. wide_sums: eight S_u of each.
-    GR_AVX2_INLINE __m128 add_up(int plane, const std::int16_t* const* wide_sums) const noexcept {
+    // c of each chunk. wide_sums: the eight S_u.
+    GR_AVX2_INLINE __m128 add_up(int plane, const std::int16_t* wide_sums) const noexcept {
         __m128 c = _mm_setzero_ps();
         GR_UNROLL
         for (int u = 0; u < kUnits; ++u) c = _mm_fmadd_ps(sums[plane][u], scales.of_block(u), c);
         if constexpr (Format::kHasMin) {
-            __m256i turned[kFour];
-            wide_sums_of_four(wide_sums, turned);
-            __m256 floats[kFour];
-            GR_UNROLL
-            for (int k = 0; k < kFour; ++k) floats[k] = _mm256_cvtepi32_ps(turned[k]);
+            alignas(32) float floats[kUnits];
+            _mm256_store_ps(floats, _mm256_cvtepi32_ps(wide_sums_avx2(wide_sums)));
             GR_UNROLL
             for (int u = 0; u < kUnits; ++u)
-                c = _mm_fmadd_ps(half_of(floats[u % 4], u / 4), minimums.of_block(u), c);
+                c = _mm_fmadd_ps(_mm_broadcast_ss(floats + u), minimums.of_block(u), c);
         }
         return c;
     }
 };
 
-// What four chunks add to the sums of their rows: for each plane number · factor, and minus that of the
-// minimums where they are integers.
+// What the chunks of four rows add to the sums of the rows: for each plane number · factor, and minus that of
+// the minimums where they are integers.
 template <class Format, int kPlanes>
 struct FourTerms {
     static constexpr int kPerPlane = Format::kHasMin && !Format::kFloatScales ? 2 : 1;
@@ -138,53 +124,47 @@ struct FourTerms {
     __m128 numbers[kTerms];
     __m128 factors[kTerms];
 
-    // Of four rows, to their sums.
-    GR_AVX2_INLINE __m128 add_to_rows(__m128 sums) const noexcept {
-        GR_UNROLL
-        for (int t = 0; t < kTerms; ++t) sums = add(t, numbers[t], factors[t], sums);
-        return sums;
-    }
-
-    // Of one row, the first n in their order, to its sum, which is in all lanes.
-    GR_AVX2_INLINE __m128 add_to_row(__m128 sum, std::int64_t n) const noexcept {
-        sum = add_chunk<0>(sum);
-        if (n > 1) sum = add_chunk<1>(sum);
-        if (n > 2) sum = add_chunk<2>(sum);
-        if (n > 3) sum = add_chunk<3>(sum);
-        return sum;
-    }
-
-  private:
-    GR_AVX2_INLINE static __m128 add(int term, __m128 number, __m128 factor, __m128 sum) noexcept {
-        return term % kPerPlane == 0 ? _mm_fmadd_ps(number, factor, sum) : _mm_fnmadd_ps(number, factor, sum);
-    }
-    template <int kChunk>
-    GR_AVX2_INLINE __m128 add_chunk(__m128 sum) const noexcept {
+    GR_AVX2_INLINE __m128 add_to(__m128 sums) const noexcept {
         GR_UNROLL
         for (int t = 0; t < kTerms; ++t)
-            sum = add(t, _mm_permute_ps(numbers[t], kChunk * 0x55), _mm_permute_ps(factors[t], kChunk * 0x55),
-                      sum);
-        return sum;
+            sums = t % kPerPlane == 0 ? _mm_fmadd_ps(numbers[t], factors[t], sums)
+                                      : _mm_fnmadd_ps(numbers[t], factors[t], sums);
+        return sums;
     }
 };
 
-// How far ahead rows are fetched, along them and across. (Along rows 16 KiB: Q6_K 33 instead of 38 GB/s;
-// across them 8 KiB: Q4_K 36 instead of 41.)
-inline constexpr std::int64_t kAheadAlong = 8192;
-inline constexpr std::int64_t kAheadAcross = 16384;
+// How far ahead rows are fetched: this behind the start of the last of the four in use. (Without their
+// length, 8 KiB for all: Q8_0 with rows of 4096 values 25 instead of 32 GB/s.)
+inline constexpr std::int64_t kAhead = 4096;
 
-// Brings part i of four of n_bytes to the second-level cache. Rows are a few kilobytes long, too little for
-// the processor to see them by itself. Beyond the end nothing happens. Always inlined: g++ 12 takes a
-// function that only prefetches for one without effect.
-[[gnu::always_inline]] inline void fetch_part(const std::byte* bytes, std::int64_t n_bytes, int i) noexcept {
-    constexpr std::int64_t kLine = 64;
-    const std::int64_t n_lines = (n_bytes + kLine - 1) / kLine;
-    GR_UNROLL
-    for (std::int64_t line = i * n_lines / kFour; line < (i + 1) * n_lines / kFour; ++line)
-        __builtin_prefetch(bytes + line * kLine, 0, 2);
-}
+// Walks over rows before those that are in use, in the order of memory. That is not quite the order of use,
+// but one sequence of lines is what processors fetch well, and four rows side by side are not: on Zen 5,
+// whose cores read 40 GB/s, Q8_0 makes 37 instead of 28, Q6_K 36 instead of 27.
+class RowsAhead {
+  public:
+    // Rows of n_bytes, row_bytes from one to the next.
+    RowsAhead(const std::byte* rows, std::int64_t row_bytes, std::int64_t n_bytes) noexcept
+        : at_(rows), n_bytes_(n_bytes), gap_(row_bytes - n_bytes), left_(n_bytes) {
+        take(kAhead + (kFour - 1) * n_bytes);
+    }
 
-// Four chunks with the activations that each meets, X as the format meets them.
+    // Where the next n_bytes begin, which may go on a little behind the end of a row.
+    const std::byte* take(std::int64_t n_bytes) noexcept {
+        const std::byte* at = at_;
+        at_ += n_bytes;
+        if (gap_ == 0) return at;
+        for (left_ -= n_bytes; left_ <= 0; left_ += n_bytes_) at_ += gap_;
+        return at;
+    }
+
+  private:
+    const std::byte* at_;
+    std::int64_t n_bytes_;
+    std::int64_t gap_;
+    std::int64_t left_;  // of the row
+};
+
+// The chunks of four rows that meet the same activations, which are X as the format meets them.
 template <class Format, class X>
 struct FourChunks {
     using Block = typename Format::Block;
@@ -192,134 +172,78 @@ struct FourChunks {
         kBlocksPerChunk<Format> * static_cast<std::int64_t>(sizeof(typename Format::Block));
 
     const Block* blocks[kFour];
-    const X* x[kFour];
-    const std::byte* ahead;       // along rows: what is to be fetched with these; as many bytes
-    std::int64_t rows_ahead = 0;  // across rows: how far behind each chunk that is
+    const X* x;
+    const std::byte* ahead;  // as many bytes, to be fetched with these
 
-    GR_AVX2_INLINE void fetch_ahead(int i) const noexcept {
-        if constexpr (Format::kAlongRow) {
-            fetch_part(ahead, kFour * kBytes, i);
-        } else if (i == 0) {
-            GR_UNROLL
-            for (int part = 0; part < kFour * kFour; ++part)
-                fetch_part(reinterpret_cast<const std::byte*>(blocks[part / kFour]) + rows_ahead, kBytes,
-                           part % kFour);
-        }
+    // Brings part i of four of these to the first-level cache. Beyond the end of memory nothing happens.
+    // Always inlined: g++ 12 takes a function that only prefetches for one without effect.
+    [[gnu::always_inline]] void fetch_ahead(int i) const noexcept {
+        constexpr std::int64_t kLine = 64;
+        constexpr std::int64_t kLines = (kFour * kBytes + kLine - 1) / kLine;
+        GR_UNROLL
+        for (std::int64_t line = i * kLines / kFour; line < (i + 1) * kLines / kFour; ++line)
+            __builtin_prefetch(ahead + line * kLine, 0, 3);
     }
 };
 
-// The blocks of a row, of which four chunks at a time are taken. Where the row has fewer left the first
-// blocks of the next row stand in for the others, which meet activations of zero or are not added up; after
-// the last row zeros do, in a copy.
+// Rows of n_values, of which four at a time are read. Where fewer are left the last one stands in for the
+// others. Where a row ends within a chunk, the first blocks of the next row stand in for the rest, which
+// meets activations of zero; after the last row zeros do, in a copy.
 template <class Format>
-class RowBlocks {
+class RowsOfFour {
   public:
-    // end: of the last row.
-    explicit RowBlocks(const std::byte* end) noexcept : end_(end) {}
+    RowsOfFour(const std::byte* rows, std::int64_t row_bytes, int n_rows, std::int64_t n_values) noexcept
+        : rows_(rows),
+          row_bytes_(row_bytes),
+          n_rows_(n_rows),
+          n_bytes_(n_values / Block::kValues * static_cast<std::int64_t>(sizeof(Block))),
+          end_(rows + (n_rows - 1) * row_bytes + n_bytes_),
+          ahead_(rows, row_bytes, n_bytes_) {}
 
-    // Chunks c … c + 3 of a row of n_values, which meet x[c] …
+    // Goes to the start of rows r … r + 3.
+    GR_AVX2_INLINE void begin(int r) noexcept {
+        GR_UNROLL
+        for (int i = 0; i < kFour; ++i) at_[i] = rows_ + std::min(r + i, n_rows_ - 1) * row_bytes_;
+    }
+
+    // Their next chunks, which meet x.
     template <class X>
-    GR_AVX2_INLINE FourChunks<Format, X> four(const std::byte* row, std::int64_t n_values, std::int64_t c,
-                                              const X* x) noexcept {
+    GR_AVX2_INLINE FourChunks<Format, X> next(const X& x) noexcept {
         constexpr std::int64_t kBytes = FourChunks<Format, X>::kBytes;
-        const std::byte* at = row + c * kBytes;
-        const Block* first = reinterpret_cast<const Block*>(at);
-        if (end_ - at < kFour * kBytes) first = copy(at, n_values - c * ActivationBlock::kValues);
         FourChunks<Format, X> chunks;
         GR_UNROLL
-        for (int i = 0; i < kFour; ++i) {
-            chunks.blocks[i] = first + i * kBlocksPerChunk<Format>;
-            chunks.x[i] = x + c + i;
-        }
-        chunks.ahead = at + kAheadAlong;
+        for (int i = 0; i < kFour; ++i) chunks.blocks[i] = reinterpret_cast<const Block*>(at_[i]);
+        if constexpr (kBlocksPerChunk < Format >> 1)
+            if (end_ - at_[kFour - 1] < kBytes)
+                for (int i = 0; i < kFour; ++i) chunks.blocks[i] = copy(at_[i], copies_[i]);
+        chunks.x = &x;
+        chunks.ahead = ahead_.take(kFour * kBytes);
+        GR_UNROLL
+        for (int i = 0; i < kFour; ++i) at_[i] += kBytes;
         return chunks;
     }
 
   private:
     using Block = typename Format::Block;
 
-    const Block* copy(const std::byte* blocks, std::int64_t n_values) noexcept {
-        const std::int64_t n_blocks = std::min<std::int64_t>(n_values / Block::kValues, std::size(last_));
-        std::memset(static_cast<void*>(last_), 0, sizeof last_);
-        std::memcpy(static_cast<void*>(last_), blocks, static_cast<std::size_t>(n_blocks) * sizeof(Block));
-        return last_;
+    const Block* copy(const std::byte* blocks, Block* copy) const noexcept {
+        const auto n_bytes = std::min<std::int64_t>(end_ - blocks, sizeof copies_[0]);
+        std::memset(static_cast<void*>(copy), 0, sizeof copies_[0]);
+        std::memcpy(static_cast<void*>(copy), blocks, static_cast<std::size_t>(n_bytes));
+        return copy;
     }
 
-    const std::byte* end_;
-    Block last_[kFour * kBlocksPerChunk<Format>];
-};
-
-// Four rows side by side, from row r on.
-template <class Format>
-class RowsAside {
-  public:
-    GR_AVX2_INLINE RowsAside(const std::byte* rows, std::int64_t row_bytes, int r, int n_rows) noexcept
-        : first_(r), n_(std::min(kFour, n_rows - r)) {
-        GR_UNROLL
-        for (int i = 0; i < kFour; ++i)
-            chunks_.blocks[i] = reinterpret_cast<const typename Format::Block*>(
-                rows + std::min(r + i, n_rows - 1) * row_bytes);
-        chunks_.rows_ahead = row_bytes *
-                             std::max<std::int64_t>(1, (kAheadAcross + 2 * row_bytes) /
-                                                           std::max<std::int64_t>(1, kFour * row_bytes)) *
-                             kFour;
-    }
-
-    // Their next chunks, which meet x.
-    GR_AVX2_INLINE FourChunks<Format, ActivationBlock> next(const ActivationBlock& x) noexcept {
-        FourChunks<Format, ActivationBlock> chunks = chunks_;
-        GR_UNROLL
-        for (int i = 0; i < kFour; ++i) {
-            chunks.x[i] = &x;
-            chunks_.blocks[i] += kBlocksPerChunk<Format>;
-        }
-        return chunks;
-    }
-
-    // Their sums, among those of all rows.
-    GR_AVX2_INLINE __m128 load(const float* sums) const noexcept {
-        alignas(16) float four[kFour] = {};
-        std::copy_n(sums + first_, n_, four);
-        return _mm_load_ps(four);
-    }
-    GR_AVX2_INLINE void store(__m128 v, float* sums) const noexcept {
-        alignas(16) float four[kFour];
-        _mm_store_ps(four, v);
-        std::copy_n(four, n_, sums + first_);
-    }
-
-  private:
-    int first_;
-    int n_;
-    FourChunks<Format, ActivationBlock> chunks_;
+    const std::byte* rows_;
+    std::int64_t row_bytes_;
+    int n_rows_;
+    std::int64_t n_bytes_;  // of a row
+    const std::byte* end_;  // of the last row
+    RowsAhead ahead_;
+    const std::byte* at_[kFour];
+    Block copies_[kFour][kBlocksPerChunk<Format>];
 };
 
 // How many chunks of a row meet the activations before the next rows do: those stay in the first-level cache.
 inline constexpr std::int64_t kChunksAtOnce = 32;
-
-// The activations of n chunks, of which four at a time are read: copied, with zeros after them, where they
-// are no multiple of four; their scales stand beside each other.
-template <int kPlanes>
-class RowActivations {
-  public:
-    RowActivations(const ActivationBlock* x, std::int64_t n_chunks) noexcept : blocks(x), n(n_chunks) {
-        if (n % kFour != 0) {
-            std::copy_n(x, n, copies_);
-            for (; n % kFour != 0; ++n) std::memset(&copies_[n], 0, sizeof copies_[n]);
-            blocks = copies_;
-        }
-        for (std::int64_t c = 0; c < n; ++c)
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p][c] = blocks[c].plane_scale(p);
-    }
-    RowActivations(const RowActivations&) = delete;
-    RowActivations& operator=(const RowActivations&) = delete;
-
-    const ActivationBlock* blocks;
-    std::int64_t n;  // a multiple of four
-    alignas(64) float plane_scales[kPlanes][kChunksAtOnce];
-
-  private:
-    ActivationBlock copies_[kChunksAtOnce];
-};
 
 }  // namespace greenroom::cpu

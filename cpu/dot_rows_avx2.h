@@ -81,7 +81,7 @@ GR_AVX2_INLINE __m256i load_plane_avx2(const ActivationBlock& x, int plane, int 
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(x.planes[plane] + 32 * i));
 }
 
-// What four super-blocks give. plane_scales: those of the activations that each meets.
+// What four super-blocks give. plane_scales: those of the activations.
 template <class Format, int kPlanes>
 GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
     const FourChunks<Format, ActivationBlock>& chunks, const __m128* plane_scales) noexcept {
@@ -89,7 +89,7 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
-        const ActivationBlock& x = *chunks.x[r];
+        const ActivationBlock& x = *chunks.x;
         __m256i w[8];
         Format::weights_avx2(chunks.blocks[r], w);
         const auto scales = Format::scales(chunks.blocks[r]);
@@ -114,7 +114,7 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
         terms.factors[kPerPlane * p] = _mm_mul_ps(factors, plane_scales[p]);
         if constexpr (Format::kHasMin) {
             terms.numbers[2 * p + 1] =
-                _mm_cvtepi32_ps(minimum_sums_of_four<Format>(chunks.blocks, chunks.x, p));
+                _mm_cvtepi32_ps(minimum_sums_of_four<Format>(chunks.blocks, *chunks.x, p));
             terms.factors[2 * p + 1] =
                 _mm_mul_ps(minimum_factors_of_four<Format>(chunks.blocks), plane_scales[p]);
         }
@@ -139,7 +139,7 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int u = 0; u < kUnits; ++u)
-            lanes[p][u][r] = lane_sums_avx2<Format>(w[u], load_plane_avx2(*chunks.x[r], p, u));
+            lanes[p][u][r] = lane_sums_avx2<Format>(w[u], load_plane_avx2(*chunks.x, p, u));
     }
     BlockSums<Format, kPlanes> sums;
     sums.scales.set(scales);
@@ -147,20 +147,17 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
-        const std::int16_t* const wide_sums[kFour] = {chunks.x[0]->wide_sums[p], chunks.x[1]->wide_sums[p],
-                                                      chunks.x[2]->wide_sums[p], chunks.x[3]->wide_sums[p]};
+        const std::int16_t* wide_sums = chunks.x->wide_sums[p];
         __m128i units[kUnits];
         GR_UNROLL
         for (int u = 0; u < kUnits; ++u) units[u] = sum_lanes_of_four_avx2(lanes[p][u]);
         if constexpr (Format::kOffset != 0 && !kTooLarge<Format>) {
-            __m256i turned[kFour];
-            wide_sums_of_four(wide_sums, turned);
+            alignas(32) std::int32_t offsets[kUnits];
+            _mm256_store_si256(
+                reinterpret_cast<__m256i*>(offsets),
+                _mm256_mullo_epi32(wide_sums_avx2(wide_sums), _mm256_set1_epi32(Format::kOffset)));
             GR_UNROLL
-            for (int k = 0; k < kFour; ++k) {
-                const __m256i offsets = _mm256_mullo_epi32(turned[k], _mm256_set1_epi32(Format::kOffset));
-                units[k] = _mm_sub_epi32(units[k], _mm256_castsi256_si128(offsets));
-                units[4 + k] = _mm_sub_epi32(units[4 + k], _mm256_extracti128_si256(offsets, 1));
-            }
+            for (int u = 0; u < kUnits; ++u) units[u] = _mm_sub_epi32(units[u], _mm_set1_epi32(offsets[u]));
         }
         GR_UNROLL
         for (int u = 0; u < kUnits; ++u) sums.sums[p][u] = _mm_cvtepi32_ps(units[u]);
@@ -179,60 +176,36 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_avx2(const FourChunks<Format,
         return multiply_super_blocks_avx2<Format, kPlanes>(chunks, plane_scales);
 }
 
-// sums[r] += row r · x, along rows.
+// sums[r] += row r · x; up to three sums behind the last are written.
 template <class Format, int kPlanes>
-GR_AVX2_INLINE void add_along_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                        const ActivationBlock* x, std::int64_t n_values,
-                                        float* sums) noexcept {
+GR_AVX2_INLINE void add_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                  const ActivationBlock* x, std::int64_t n_values, float* sums) noexcept {
     const std::int64_t n_chunks = activation_blocks(n_values);
-    const RowActivations<kPlanes> activations(x, n_chunks);
-    RowBlocks<Format> blocks(rows + (n_rows - 1) * row_bytes +
-                             n_values / Format::Block::kValues * sizeof(typename Format::Block));
-    for (int r = 0; r < n_rows; ++r, rows += row_bytes) {
-        __m128 sum = _mm_broadcast_ss(sums + r);
-        for (std::int64_t c = 0; c < n_chunks; c += kFour) {
-            __m128 plane_scales[kPlanes];
-            GR_UNROLL
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_load_ps(activations.plane_scales[p] + c);
-            const auto chunks = blocks.four(rows, n_values, c, activations.blocks);
-            sum = multiply_avx2<Format, kPlanes>(chunks, plane_scales).add_to_row(sum, n_chunks - c);
-        }
-        _mm_store_ss(sums + r, sum);
-    }
-}
-
-// The same across rows; where there are fewer than four the last one stands in for the others.
-template <class Format, int kPlanes>
-GR_AVX2_INLINE void add_across_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                         const ActivationBlock* x, std::int64_t n_values,
-                                         float* sums) noexcept {
+    RowsOfFour<Format> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
-        RowsAside<Format> four(rows, row_bytes, r, n_rows);
-        __m128 sum = four.load(sums);
-        for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+        four.begin(r);
+        __m128 sum = _mm_load_ps(sums + r);
+        for (std::int64_t c = 0; c < n_chunks; ++c) {
             __m128 plane_scales[kPlanes];
             GR_UNROLL
             for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
-            sum = multiply_avx2<Format, kPlanes>(four.next(x[c]), plane_scales).add_to_rows(sum);
+            sum = multiply_avx2<Format, kPlanes>(four.next(x[c]), plane_scales).add_to(sum);
         }
-        four.store(sum, sums);
+        _mm_store_ps(sums + r, sum);
     }
 }
 
 template <class Format, int kPlanes>
 GR_AVX2 void dot_rows_of_planes_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                      const ActivationBlock* x, std::int64_t n_values, float* out) noexcept {
-    std::fill_n(out, n_rows, 0.0F);
+    alignas(16) float sums[kTileRows] = {};
     constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
     for (std::int64_t first = 0; first < n_values; first += kValues) {
-        const std::int64_t n = std::min(kValues, n_values - first);
-        if constexpr (Format::kAlongRow)
-            add_along_rows_avx2<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
-        else
-            add_across_rows_avx2<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+        add_rows_avx2<Format, kPlanes>(rows, row_bytes, n_rows, x, std::min(kValues, n_values - first), sums);
         rows += kValues / Format::Block::kValues * sizeof(typename Format::Block);
         x += kChunksAtOnce;
     }
+    std::copy_n(sums, n_rows, out);
 }
 
 template <class Format>

@@ -2,96 +2,48 @@
 
 // QuantDot::dot_rows for AVX-512, see dot_rows.h.
 
-#include "cpu/dot_k_scales.h"
+#include "cpu/dot_k_rows_avx512.h"
 #include "cpu/dot_rows.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace greenroom::cpu {
 
-// For each 64 weights the scales of their groups, one per word: indices for a byte shuffle of the 8 bytes, or
-// of 8 words, that hold them.
-template <int kGroup, int kScaleBytes>
+// For each 64 weights of groups of 16 their scales, one per word: indices for a byte shuffle of the 8 words
+// that hold them.
 struct ScaleWords {
     alignas(64) static constexpr auto kIndices = [] {
-        std::array<std::array<std::uint16_t, 32>, 4> all{};
-        for (unsigned i = 0; i < 4; ++i)
+        std::array<std::array<std::uint16_t, 32>, 2> all{};
+        for (unsigned i = 0; i < 2; ++i)
             for (unsigned word = 0; word < 32; ++word) {
-                const unsigned group = (64 * i + 2 * word) / kGroup % 8;
-                all[i][word] = static_cast<std::uint16_t>(
-                    kScaleBytes == 1 ? group | 0x8000U : (2 * group) | (2 * group + 1) << 8);
+                const unsigned group = 4 * i + word / 8;
+                all[i][word] = static_cast<std::uint16_t>((2 * group) | (2 * group + 1) << 8);
             }
         return all;
     }();
-
-    GR_AVX512_INLINE static __m512i spread(__m128i scales, std::size_t i) noexcept {
-        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(scales), _mm512_load_si512(kIndices[i].data()));
-    }
 };
 
-// The scales of four super-blocks at a time. Those of Q4_K and Q5_K, of groups of 32, stand at
-// the start of a block, 16 bytes with d, dmin and minimums, and are unpacked together.
+// The scales of four super-blocks with groups of 16.
 template <class Format>
 class ScalesOfFour {
   public:
     using Block = typename Format::Block;
 
     GR_AVX512_INLINE explicit ScalesOfFour(const Block* const* blocks) noexcept {
-        if constexpr (Format::kGroup == 32) {
-            headers_ = _mm512_castsi128_si512(load(blocks[0]));
-            headers_ = _mm512_inserti32x4(headers_, load(blocks[1]), 1);
-            headers_ = _mm512_inserti32x4(headers_, load(blocks[2]), 2);
-            headers_ = _mm512_inserti32x4(headers_, load(blocks[3]), 3);
-            numbers_ = k_numbers_avx512(headers_);
-            _mm512_store_si512(bytes_, numbers_);
-        } else {
-            for (int r = 0; r < kFour; ++r)
-                _mm256_store_si256(reinterpret_cast<__m256i*>(words_[r]), Format::scales(blocks[r]));
-        }
+        for (int r = 0; r < kFour; ++r)
+            _mm256_store_si256(reinterpret_cast<__m256i*>(words_[r]), Format::scales(blocks[r]));
     }
 
     // Those of weights 64i … 64i + 63 of block r, one per word.
     GR_AVX512_INLINE __m512i spread(int r, std::size_t i) const noexcept {
-        if constexpr (Format::kGroup == 32)
-            return ScaleWords<32, 1>::spread(
-                _mm_load_si128(reinterpret_cast<const __m128i*>(bytes_ + 16 * r)), i);
-        else
-            return ScaleWords<16, 2>::spread(
-                _mm_load_si128(reinterpret_cast<const __m128i*>(words_[r] + 8 * (i / 2))), i);
+        const __m128i eight = _mm_load_si128(reinterpret_cast<const __m128i*>(words_[r] + 8 * (i / 2)));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(eight),
+                                   _mm512_load_si512(ScaleWords::kIndices[i % 2].data()));
     }
 
-    // d of each.
-    GR_AVX512_INLINE __m128 factors(const Block* const* blocks) const noexcept {
-        if constexpr (Format::kGroup == 32)
-            return of_headers<0>();
-        else
-            return factors_of_four<Format>(blocks);
-    }
-    // dmin of each.
-    GR_AVX512_INLINE __m128 minimum_factors(const Block* const* blocks) const noexcept {
-        if constexpr (Format::kGroup == 32)
-            return of_headers<1>();
-        else
-            return minimum_factors_of_four<Format>(blocks);
-    }
-    // M of each.
-    GR_AVX512_INLINE __m128i minimum_sums(const Block* const* blocks, const ActivationBlock* const* x,
-                                          int plane) const noexcept {
-        if constexpr (Format::kGroup == 32) {
-            static_assert(!Format::kAlongRow);  // all meet the same
-            const __m512i minimums = _mm512_unpackhi_epi8(numbers_, _mm512_setzero_si512());
-            const __m512i sums = _mm512_broadcast_i32x4(
-                _mm_load_si128(reinterpret_cast<const __m128i*>(x[0]->wide_sums[plane])));
-            __m512i all = _mm512_madd_epi16(minimums, sums);
-            all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_BADC));
-            all = _mm512_add_epi32(all, _mm512_shuffle_epi32(all, _MM_PERM_CDAB));
-            return first_of_lanes(all);
-        } else {
-            return minimum_sums_of_four<Format>(blocks, x, plane);
-        }
-    }
     // What the accumulation of products with block r in 16 lanes begins with.
     GR_AVX512_INLINE __m512i first_lanes(int r, const ActivationBlock& x, int plane) const noexcept {
         if constexpr (Format::kOffset == 0)
@@ -102,24 +54,6 @@ class ScalesOfFour {
     }
 
   private:
-    GR_AVX512_INLINE static __m128i load(const Block* block) noexcept {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
-    }
-    GR_AVX512_INLINE static __m128i first_of_lanes(__m512i v) noexcept {
-        const __m512i order = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
-        return _mm512_castsi512_si128(_mm512_permutexvar_epi32(order, v));
-    }
-    // d (0) or dmin (1) of each.
-    template <int kWhich>
-    GR_AVX512_INLINE __m128 of_headers() const noexcept {
-        const __m256 both = _mm256_cvtph_ps(first_of_lanes(headers_));
-        return _mm_shuffle_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1),
-                              kWhich == 0 ? 0x88 : 0xdd);
-    }
-
-    __m512i headers_;
-    __m512i numbers_;
-    alignas(64) std::uint8_t bytes_[16 * kFour];
     alignas(32) std::int16_t words_[kFour][ActivationBlock::kGroups];
 };
 
@@ -127,7 +61,7 @@ GR_AVX512_INLINE __m512i load_plane_avx512(const ActivationBlock& x, int plane, 
     return _mm512_load_si512(x.planes[plane] + 64 * i);
 }
 
-// What four super-blocks give. plane_scales: those of the activations that each meets.
+// What four super-blocks with groups of 16 give. plane_scales: those of the activations.
 template <class Format, int kPlanes>
 GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<Format, ActivationBlock>& chunks,
                                                             const __m128* plane_scales) noexcept {
@@ -136,7 +70,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
-        const ActivationBlock& x = *chunks.x[r];
+        const ActivationBlock& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
         GR_UNROLL
@@ -155,10 +89,12 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
     for (int p = 0; p < kPlanes; ++p) {
         constexpr int kPerPlane = FourTerms<Format, kPlanes>::kPerPlane;
         terms.numbers[kPerPlane * p] = _mm_cvtepi32_ps(sum_lanes_of_four_avx512(lanes[p]));
-        terms.factors[kPerPlane * p] = _mm_mul_ps(scales.factors(chunks.blocks), plane_scales[p]);
+        terms.factors[kPerPlane * p] = _mm_mul_ps(factors_of_four<Format>(chunks.blocks), plane_scales[p]);
         if constexpr (Format::kHasMin) {
-            terms.numbers[2 * p + 1] = _mm_cvtepi32_ps(scales.minimum_sums(chunks.blocks, chunks.x, p));
-            terms.factors[2 * p + 1] = _mm_mul_ps(scales.minimum_factors(chunks.blocks), plane_scales[p]);
+            terms.numbers[2 * p + 1] =
+                _mm_cvtepi32_ps(minimum_sums_of_four<Format>(chunks.blocks, *chunks.x, p));
+            terms.factors[2 * p + 1] =
+                _mm_mul_ps(minimum_factors_of_four<Format>(chunks.blocks), plane_scales[p]);
         }
     }
     return terms;
@@ -172,13 +108,13 @@ struct alignas(64) ActivationHalves {
     std::int32_t first_lanes[kPlanes][2][16];  // minus what the offset adds to the sums of blocks 4h … 4h + 3
     std::int16_t wide_sums[kPlanes][kUnits];
 
-    template <int kOffset>
+    template <class Format>
     GR_AVX512_INLINE void take(const ActivationBlock& x) noexcept {
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
             const __m128i sums = _mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[p]));
             const __m512i offsets = _mm512_zextsi256_si512(
-                _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), _mm256_set1_epi32(-kOffset)));
+                _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), _mm256_set1_epi32(-Format::kOffset)));
             GR_UNROLL
             for (int h = 0; h < 2; ++h) {
                 const __m512i low = load_plane_avx512(x, p, 2 * h);
@@ -206,7 +142,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
-        const ActivationHalves<kPlanes>& x = *chunks.x[r];
+        const ActivationHalves<kPlanes>& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
         scales[r] = Format::scales(chunks.blocks[r]);
@@ -234,50 +170,29 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
             sums.sums[p][4 * h + 2] = _mm512_extractf32x4_ps(floats, 2);
             sums.sums[p][4 * h + 3] = _mm512_extractf32x4_ps(floats, 3);
         }
-        const std::int16_t* const wide_sums[kFour] = {chunks.x[0]->wide_sums[p], chunks.x[1]->wide_sums[p],
-                                                      chunks.x[2]->wide_sums[p], chunks.x[3]->wide_sums[p]};
-        terms.numbers[p] = sums.add_up(p, wide_sums);
+        terms.numbers[p] = sums.add_up(p, chunks.x->wide_sums[p]);
         terms.factors[p] = plane_scales[p];
     }
     return terms;
 }
 
-// sums[r] += row r · x, along rows. x: as the format meets it.
+// sums[r] += row r · x; up to three sums behind the last are written. as_met: x as the format meets it.
 template <class Format, int kPlanes, class X>
-GR_AVX512_INLINE void add_along_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                            const RowActivations<kPlanes>& activations, const X* x,
-                                            std::int64_t n_values, float* sums) noexcept {
+GR_AVX512_INLINE void add_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                                      const ActivationBlock* x, const X* as_met, std::int64_t n_values,
+                                      float* sums) noexcept {
     const std::int64_t n_chunks = activation_blocks(n_values);
-    RowBlocks<Format> blocks(rows + (n_rows - 1) * row_bytes +
-                             n_values / Format::Block::kValues * sizeof(typename Format::Block));
-    for (int r = 0; r < n_rows; ++r, rows += row_bytes) {
-        __m128 sum = _mm_broadcast_ss(sums + r);
-        for (std::int64_t c = 0; c < n_chunks; c += kFour) {
-            __m128 plane_scales[kPlanes];
-            GR_UNROLL
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_load_ps(activations.plane_scales[p] + c);
-            const auto chunks = blocks.four(rows, n_values, c, x);
-            sum = multiply_avx512<Format, kPlanes>(chunks, plane_scales).add_to_row(sum, n_chunks - c);
-        }
-        _mm_store_ss(sums + r, sum);
-    }
-}
-
-// The same across rows; where there are fewer than four the last one stands in for the others.
-template <class Format, int kPlanes>
-GR_AVX512_INLINE void add_across_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
-                                             const ActivationBlock* x, std::int64_t n_values,
-                                             float* sums) noexcept {
+    RowsOfFour<Format> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
-        RowsAside<Format> four(rows, row_bytes, r, n_rows);
-        __m128 sum = four.load(sums);
-        for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+        four.begin(r);
+        __m128 sum = _mm_load_ps(sums + r);
+        for (std::int64_t c = 0; c < n_chunks; ++c) {
             __m128 plane_scales[kPlanes];
             GR_UNROLL
             for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
-            sum = multiply_avx512<Format, kPlanes>(four.next(x[c]), plane_scales).add_to_rows(sum);
+            sum = multiply_avx512<Format, kPlanes>(four.next(as_met[c]), plane_scales).add_to(sum);
         }
-        four.store(sum, sums);
+        _mm_store_ps(sums + r, sum);
     }
 }
 
@@ -285,26 +200,23 @@ template <class Format, int kPlanes>
 GR_AVX512 void dot_rows_of_planes_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                          const ActivationBlock* x, std::int64_t n_values,
                                          float* out) noexcept {
-    std::fill_n(out, n_rows, 0.0F);
+    alignas(16) float sums[kTileRows] = {};
     constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
     for (std::int64_t first = 0; first < n_values; first += kValues) {
         const std::int64_t n = std::min(kValues, n_values - first);
-        if constexpr (Format::kFloatScales) {
-            const RowActivations<kPlanes> activations(x, activation_blocks(n));
-            ActivationHalves<kPlanes> halves[kChunksAtOnce];
-            for (std::int64_t c = 0; c < activations.n; ++c)
-                halves[c].template take<Format::kOffset>(activations.blocks[c]);
-            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, halves, n, out);
-        } else if constexpr (Format::kAlongRow) {
-            const RowActivations<kPlanes> activations(x, activation_blocks(n));
-            add_along_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, activations, activations.blocks,
-                                                   n, out);
+        if constexpr (Format::kFloatScales || Format::kGroup == 32) {
+            using AsMet =
+                std::conditional_t<Format::kFloatScales, ActivationHalves<kPlanes>, ActivationPairs<kPlanes>>;
+            AsMet as_met[kChunksAtOnce];
+            for (std::int64_t c = 0; c < activation_blocks(n); ++c) as_met[c].template take<Format>(x[c]);
+            add_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, as_met, n, sums);
         } else {
-            add_across_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, n, out);
+            add_rows_avx512<Format, kPlanes>(rows, row_bytes, n_rows, x, x, n, sums);
         }
         rows += kValues / Format::Block::kValues * sizeof(typename Format::Block);
         x += kChunksAtOnce;
     }
+    std::copy_n(sums, n_rows, out);
 }
 
 template <class Format>

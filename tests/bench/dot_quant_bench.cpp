@@ -3,6 +3,8 @@
 //   decode/TYPE/ISA/KIND    one vector against rows that come from memory (more of them than the caches
 //   hold):
 //                      bytes_per_second, and of_read as a fraction of what reading alone reaches in this run
+//   experts/TYPE/ISA/KIND/VALUESxROWS   the same of whole matrices, in the shapes of models, at random places
+//                      of 4 GiB, as experts are read
 //   prefill/TYPE/ISA/KIND/N   N vectors against the rows of a matrix that the second-level cache holds:
 //                      items are multiplications. KIND int8, int16: the kernels, with activations of 8 and of
 //                      15 bits; f32: decoding and float32 products
@@ -20,6 +22,7 @@
 
 #include <algorithm>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,12 +48,23 @@ enum class Kind { int8, int16, f32 };
 
 Planes planes_of(Kind kind) { return kind == Kind::int8 ? Planes::high : Planes::both; }
 
+std::vector<ActivationBlock> random_blocks(std::int64_t n_values) {
+    const auto x = random_row(2);
+    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(n_values)));
+    quantize_row_scalar(blocks.data(), x.data(), n_values);
+    return blocks;
+}
+
+void count_bytes(benchmark::State& state, std::size_t per_iteration, double read) {
+    const auto n_bytes = static_cast<double>(state.iterations()) * static_cast<double>(per_iteration);
+    state.SetBytesProcessed(static_cast<std::int64_t>(n_bytes));
+    state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
+}
+
 void decode(benchmark::State& state, Type type, Isa isa, Kind kind) {
     const QuantDot& kernel = *find_quant_dot(type, isa);
     const auto row_bytes = static_cast<std::size_t>(quant::row_bytes(type, kRowValues));
-    const auto x = random_row(2);
-    std::vector<ActivationBlock> blocks(static_cast<std::size_t>(activation_blocks(kRowValues)));
-    quantize_row_scalar(blocks.data(), x.data(), kRowValues);
+    const auto blocks = random_blocks(kRowValues);
     const auto bytes = many_bytes();
     const double read = read_bandwidth();
     const std::size_t tile_bytes = kTileRows * row_bytes;
@@ -63,9 +77,47 @@ void decode(benchmark::State& state, Type type, Isa isa, Kind kind) {
         at += tile_bytes;
         if (at + tile_bytes > bytes.size()) at = 0;
     }
-    const auto n_bytes = static_cast<double>(state.iterations()) * static_cast<double>(tile_bytes);
-    state.SetBytesProcessed(static_cast<std::int64_t>(n_bytes));
-    state.counters["of_read"] = benchmark::Counter(n_bytes / read, benchmark::Counter::kIsRate);
+    count_bytes(state, tile_bytes, read);
+}
+
+// Values of a row, and rows: gate, up and down of Qwen3-30B-A3B, of OLMoE and of gpt-oss.
+struct Shape {
+    std::int64_t n_values;
+    std::int64_t n_rows;
+};
+constexpr Shape kExpertShapes[] = {{2048, 768}, {768, 2048}, {2048, 1024}, {1024, 2048}, {2880, 2880}};
+
+// many_bytes() again and again, as many as the experts of a model.
+std::span<const std::byte> experts_bytes() {
+    constexpr std::size_t kBytes = std::size_t{4} << 30;
+    static const Buffer buffer = [] {
+        Buffer all(kBytes / sizeof(float));
+        const auto bytes = std::as_writable_bytes(std::span(all.data(), kBytes / sizeof(float)));
+        for (std::size_t at = 0; at < kBytes; at += many_bytes().size())
+            std::copy_n(many_bytes().begin(), std::min(many_bytes().size(), kBytes - at), bytes.begin() + at);
+        return all;
+    }();
+    return {reinterpret_cast<const std::byte*>(buffer.data()), kBytes};
+}
+
+void experts(benchmark::State& state, Type type, Isa isa, Kind kind, Shape shape) {
+    const QuantDot& kernel = *find_quant_dot(type, isa);
+    const std::int64_t row_bytes = quant::row_bytes(type, shape.n_values);
+    const auto matrix_bytes = static_cast<std::size_t>(shape.n_rows * row_bytes);
+    const auto blocks = random_blocks(shape.n_values);
+    const auto bytes = experts_bytes();
+    const double read = read_bandwidth();
+    std::mt19937 random(3);
+    float out[kTileRows];
+    for (auto _ : state) {
+        const std::byte* rows = bytes.data() + random() % (bytes.size() - matrix_bytes) / 64 * 64;
+        for (std::int64_t r = 0; r < shape.n_rows; r += kTileRows) {
+            kernel.dot_rows(rows + r * row_bytes, row_bytes, kTileRows, blocks.data(), planes_of(kind),
+                            shape.n_values, out);
+            benchmark::DoNotOptimize(out);
+        }
+    }
+    count_bytes(state, matrix_bytes, read);
 }
 
 void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
@@ -110,9 +162,17 @@ void register_all() {
             constexpr std::pair<Kind, const char*> kKinds[] = {
                 {Kind::int8, "/int8"}, {Kind::int16, "/int16"}, {Kind::f32, "/f32"}};
             for (const auto& [kind, name] : kKinds) {
-                if (kind != Kind::f32)
+                if (kind != Kind::f32) {
                     benchmark::RegisterBenchmark(("decode" + of + name).c_str(), decode, info->type, isa,
                                                  kind);
+                    for (const Shape shape : kExpertShapes) {
+                        if (shape.n_values % quant::type_info(info->type).block_values != 0) continue;
+                        const std::string in_shape =
+                            "/" + std::to_string(shape.n_values) + "x" + std::to_string(shape.n_rows);
+                        benchmark::RegisterBenchmark(("experts" + of + name + in_shape).c_str(), experts,
+                                                     info->type, isa, kind, shape);
+                    }
+                }
                 benchmark::RegisterBenchmark(("prefill" + of + name).c_str(), prefill, info->type, isa, kind)
                     ->Arg(1)
                     ->Arg(4)

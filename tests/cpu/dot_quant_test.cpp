@@ -12,6 +12,8 @@
 #include "tests/support/random_tensor.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -172,6 +174,59 @@ TEST_P(QuantDotOf, HasTheSameBitsInEveryWay) {
 }
 
 // The largest weights, scales and activations that there are: the integers come as far as they can.
+// Rows of more values than meet the activations at a time.
+TEST_P(QuantDotOf, LongRowsHaveTheSameBitsInEveryWay) {
+    constexpr int kRows = 6;
+    const std::int64_t n = 8192 + (info.block_values == 256 ? 512 : 288);
+    const test::RandomTensor w(type, n, kRows, 1, 6);
+    const auto x = quantized(test::random_floats(n, 7));
+    const Isa last = available_isas().back();
+    for (const Planes planes : kBothKinds)
+        for (const Isa isa : available_isas()) {
+            if (isa == Isa::scalar) continue;
+            float out[kTileRows];
+            find_quant_dot(type, isa)->dot_rows(w.view.row(0), w.view.row_bytes(), kRows, x.data(), planes, n,
+                                                out);
+            alignas(64) float dots[kTileRows];
+            const ActivationBlock* const vectors[] = {x.data()};
+            find_quant_dot(type, isa)->dot_tile(w.view.row(0), w.view.row_bytes(), kRows, vectors, 1, planes,
+                                                n, dots);
+            for (int r = 0; r < kRows; ++r) {
+                EXPECT_EQ(out[r], dot(*find_quant_dot(type, last), w.view.row(r), x, planes, n))
+                    << isa_name(isa) << planes_name(planes) << " row " << r;
+                EXPECT_EQ(out[r], dots[r]) << isa_name(isa) << planes_name(planes) << " row " << r;
+            }
+        }
+}
+
+// The last row ends where memory ends, within a vector and within 256 values.
+TEST_P(QuantDotOf, NothingBehindTheLastRowIsRead) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    for (const std::int64_t n : lengths())
+        for (const int n_rows : {1, 3, 4, 9}) {
+            const test::RandomTensor w(type, n, n_rows, 1, 8);
+            const auto x = quantized(test::random_floats(n, 9));
+            const auto n_bytes = static_cast<std::size_t>(n_rows * w.view.row_bytes());
+            const std::size_t end = (n_bytes + page - 1) / page * page;
+            void* memory =
+                ::mmap(nullptr, end + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            ASSERT_NE(memory, MAP_FAILED);
+            auto* rows = static_cast<std::byte*>(memory) + end - n_bytes;
+            std::copy_n(w.view.row(0), n_bytes, rows);
+            ASSERT_EQ(::mprotect(static_cast<std::byte*>(memory) + end, page, PROT_NONE), 0);
+            for (const Isa isa : available_isas())
+                for (const Planes planes : kBothKinds) {
+                    float out[kTileRows];
+                    float expected[kTileRows];
+                    const QuantDot& kernel = *find_quant_dot(type, isa);
+                    kernel.dot_rows(rows, w.view.row_bytes(), n_rows, x.data(), planes, n, out);
+                    kernel.dot_rows(w.view.row(0), w.view.row_bytes(), n_rows, x.data(), planes, n, expected);
+                    EXPECT_TRUE(std::equal(out, out + n_rows, expected)) << isa_name(isa) << " n = " << n;
+                }
+            ::munmap(memory, end + page);
+        }
+}
+
 TEST_P(QuantDotOf, TheLargestSumsFit) {
     const std::int64_t n = 256;
     for (const int fill : {0x00, 0x3f, 0x7b, 0x80, 0x83, 0xbb, 0xf7, 0xff}) {
