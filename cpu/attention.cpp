@@ -18,10 +18,10 @@ namespace {
 constexpr std::int64_t kSegmentPositions = 256;
 
 // Partial sums, and queries as integers, of full tiles that a thread's scratch has room for.
-constexpr std::int64_t kPartials = 4;
+constexpr std::int64_t kPartials = 8;
 constexpr std::int64_t kQuantTiles = 2;
 
-// Tiles that a thread takes through the blocks of a segment together.
+// Most tiles that a thread takes through the blocks of a segment together.
 constexpr std::int64_t kTilesTogether = 8;
 
 constexpr std::int64_t block_floats(std::int64_t n_queries, std::int64_t n_values) noexcept {
@@ -119,7 +119,7 @@ class Run {
             work_.n_tiles > n_quant_tiles_ * n_threads_)
             share_out_tiles();
         else
-            share_out_segments(n_at_once < n_threads_ ? n_at_once : n_at_once / n_threads_ * n_threads_);
+            share_out_segments(n_at_once);
     }
 
   private:
@@ -146,7 +146,7 @@ class Run {
         });
     }
 
-    void share_out_segments(std::int64_t n_at_once) const {
+    void share_out_segments(std::int64_t most_at_once) const {
         const std::int64_t n_tiles = work_.n_tiles;
         if (find_quant_keys())
             team_.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int) noexcept {
@@ -155,6 +155,9 @@ class Run {
                 quantize(tile, shared_blocks(item));
             });
         const std::int64_t first_segment = segment_of(work_.first);
+        const std::int64_t n_all = (work_.last - first_segment + kSegmentPositions - 1) / kSegmentPositions;
+        const std::int64_t n_rounds = (n_all + most_at_once - 1) / most_at_once;
+        const std::int64_t n_at_once = (n_all + n_rounds - 1) / n_rounds;
         for (std::int64_t begin = first_segment; begin < work_.last; begin += n_at_once * kSegmentPositions) {
             const std::int64_t n_segments =
                 std::min(n_at_once, (work_.last - begin + kSegmentPositions - 1) / kSegmentPositions);
@@ -165,49 +168,65 @@ class Run {
                 const Partial total = partial(item);
                 if (begin == first_segment) total.clear(tile.n_queries);
                 for (std::int64_t s = 0; s < n_segments; ++s)
-                    merge(k_, tile.n_queries, total, partial(n_tiles + s * n_tiles + item), work_.value_dim);
+                    merge(k_, tile.n_queries, total, partial((s + 1) * n_tiles + item), work_.value_dim);
                 if (begin + n_segments * kSegmentPositions >= work_.last) finish(tile, total);
             });
         }
     }
 
-    // The tiles of a segment read rows that lie next to each other: a thread takes some of them together
-    // through its blocks, so that memory is read from its beginning to its end.
     void attend_segments(std::int64_t begin, std::int64_t n_segments) const {
-        const std::int64_t n_tiles = work_.n_tiles;
-        const std::int64_t together =
-            std::clamp<std::int64_t>(kTileQueries / work_.n_queries, 1, std::min(kTilesTogether, n_tiles));
-        const std::int64_t n_groups = (n_tiles + together - 1) / together;
-        team_.parallel_for(
-            n_segments * n_groups, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
-                const std::int64_t number = item / n_groups;
-                const std::int64_t segment = begin + number * kSegmentPositions;
-                const std::int64_t first_tile = item % n_groups * together;
-                const std::int64_t n = std::min(together, n_tiles - first_tile);
-                const TileMemory memory = workspace(thread).tile;
-                std::array<Query, kTileQueries> queries;
-                std::array<Tile, kTilesTogether> tiles;
-                const auto part = [&](std::int64_t i) {
-                    return partial(n_tiles + number * n_tiles + first_tile + i);
-                };
-                for (std::int64_t i = 0; i < n; ++i) {
-                    Tile& tile = tiles[static_cast<std::size_t>(i)];
-                    tile = fill_(first_tile + i, queries.data() + i * work_.n_queries);
-                    tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(first_tile + i));
-                    if (n_groups == 1 && tile.listed == nullptr) {
-                        tile.part = static_cast<int>(i);
-                        tile.n_parts = static_cast<int>(n);
-                    }
-                    part(i).clear(tile.n_queries);
+        const std::int64_t n_groups = (work_.n_tiles + together() - 1) / together();
+        share_out(team_, n_segments * n_groups,
+                  [&](std::int64_t item, std::int64_t end, int thread) noexcept {
+                      while (item < end) {
+                          const std::int64_t first = item % n_segments;
+                          const std::int64_t n = std::min(end - item, n_segments - first);
+                          attend_segments(begin, first, n, item / n_segments, workspace(thread).tile);
+                          item += n;
+                      }
+                  });
+    }
+
+    // Segments [first, first + n) from `begin` on, of a group of tiles. The tiles read rows that lie next to
+    // each other: they are taken through the blocks together, so that memory is read from its beginning to
+    // its end.
+    void attend_segments(std::int64_t begin, std::int64_t first, std::int64_t n, std::int64_t group,
+                         const TileMemory& memory) const noexcept {
+        const std::int64_t first_tile = group * together();
+        const std::int64_t n_together = std::min(together(), work_.n_tiles - first_tile);
+        std::array<Query, kTileQueries> queries;
+        std::array<Tile, kTilesTogether> tiles;
+        const std::int64_t end = begin + (first + n) * kSegmentPositions;
+        for (std::int64_t i = 0; i < n_together; ++i) {
+            Tile& tile = tiles[static_cast<std::size_t>(i)];
+            tile = fill_(first_tile + i, queries.data() + i * work_.n_queries);
+            tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(first_tile + i));
+            if (n_together == work_.n_tiles && tile.listed == nullptr) {
+                tile.part = static_cast<int>(i);
+                tile.n_parts = static_cast<int>(n_together);
+            }
+            fetch_block(tile, begin + first * kSegmentPositions, std::min(tile.last, end));
+        }
+        for (std::int64_t number = first; number < first + n; ++number) {
+            const std::int64_t segment = begin + number * kSegmentPositions;
+            const auto part = [&](std::int64_t i) {
+                return partial((number + 1) * work_.n_tiles + first_tile + i);
+            };
+            for (std::int64_t i = 0; i < n_together; ++i)
+                part(i).clear(tiles[static_cast<std::size_t>(i)].n_queries);
+            for (std::int64_t block = segment; block < segment + kSegmentPositions; block += kBlockPositions)
+                for (std::int64_t i = 0; i < n_together; ++i) {
+                    const Tile& tile = tiles[static_cast<std::size_t>(i)];
+                    attend_block(k_, tile, block, tile.first, tile.last, std::min(tile.last, end),
+                                 work_.scale, memory, part(i));
                 }
-                for (std::int64_t block = segment; block < segment + kSegmentPositions;
-                     block += kBlockPositions)
-                    for (std::int64_t i = 0; i < n; ++i) {
-                        const Tile& tile = tiles[static_cast<std::size_t>(i)];
-                        attend_block(k_, tile, block, tile.first, tile.last, tile.last, work_.scale, memory,
-                                     part(i));
-                    }
-            });
+        }
+    }
+
+    // Tiles that a thread takes through the blocks together.
+    std::int64_t together() const noexcept {
+        return std::clamp<std::int64_t>(kTileQueries / work_.n_queries, 1,
+                                        std::min(kTilesTogether, work_.n_tiles));
     }
 
     bool find_quant_keys() const {

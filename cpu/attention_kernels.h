@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace greenroom::cpu {
 
@@ -54,6 +55,11 @@ class LinesAhead {
         const std::byte* const* lines = lines_.data() + next_;
         next_ = std::min(next_ + n_steps, n_);
         return lines;
+    }
+
+    // All that have not been taken.
+    std::span<const std::byte* const> rest() const noexcept {
+        return {lines_.data() + next_, static_cast<std::size_t>(n_ - next_)};
     }
 
   private:

@@ -1,5 +1,6 @@
 #include "cpu/attention_tile.h"
 
+#include "cpu/attention_simd.h"
 #include "cpu/kernels.h"
 #include "cpu/kv_rows.h"
 
@@ -22,6 +23,20 @@ constexpr std::int64_t key_floats(std::int64_t n_values) noexcept {
 static_assert(sizeof(PackedKeys) <= key_floats(PackedKeys::kValues) * sizeof(float));
 
 constexpr std::int64_t kScoreFloats = kTileQueries * kBlockPositions;
+
+// The lines of a block's rows, of those before `last`.
+void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& ahead) noexcept {
+    const std::int64_t end = std::min(block + kBlockPositions, last);
+    const auto add = [&](const HeadRows& rows) {
+        if (tile.n_parts > 0)
+            rows.add_lines_of_all(block, end, tile.part, tile.n_parts, ahead);
+        else
+            rows.add_lines(tile.listed, block, end, ahead);
+    };
+    add(tile.keys);
+    if (!tile.keys_are_values) add(tile.values);
+    ahead.finish();
+}
 
 // The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
 // are decoded to one place, which stays in the first-level cache.
@@ -170,6 +185,12 @@ std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
     return key_floats(max_row) + kBlockPositions * row_stride(max_row) + kScoreFloats;
 }
 
+void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
+    LinesAhead lines;
+    add_block(tile, block, last, lines);
+    for (const std::byte* line : lines.rest()) bring_near(line);
+}
+
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
                   std::int64_t last, std::int64_t next, float scale, const TileMemory& memory,
                   const Partial& partial) noexcept {
@@ -184,19 +205,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
     for (int j = 0; j < tile.n_queries; ++j)
         ranges[static_cast<std::size_t>(j)] = seen(tile.queries[j].first, tile.queries[j].last);
 
-    const std::int64_t ahead_first = block + kBlockPositions;
-    const std::int64_t ahead_last = std::min(ahead_first + kBlockPositions, next);
     LinesAhead ahead;
-    const auto add_lines = [&](const HeadRows& rows_ahead) {
-        if (tile.n_parts > 0)
-            rows_ahead.add_lines_of_all(ahead_first, ahead_last, tile.part, tile.n_parts, ahead);
-        else
-            rows_ahead.add_lines(tile.listed, ahead_first, ahead_last, ahead);
-    };
-    add_lines(tile.keys);
-    if (!tile.keys_are_values) add_lines(tile.values);
-    ahead.finish();
-
+    add_block(tile, block + kBlockPositions, next, ahead);
     const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
     if (tile.keys.quant() != nullptr)
         score_quant(tile, block, rows, memory, ahead);

@@ -108,6 +108,10 @@ struct TileMemory {
     static std::int64_t floats(std::int64_t max_row) noexcept;
 };
 
+// Asks for the rows of a block, of which those before `last` are wanted. attend_block() does so for the one
+// after its own.
+void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept;
+
 // partial ← partial and the block of rows that begins at `block`, of which those in [first, last) count; rows
 // up to `next` are wanted afterwards.
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
