@@ -1,8 +1,8 @@
 #include "cpu/attention.h"
 
 #include "cpu/attention_kernels.h"
+#include "cpu/attention_tile.h"
 #include "cpu/kernels.h"
-#include "cpu/kv_rows.h"
 
 #include <algorithm>
 #include <array>
@@ -17,195 +17,29 @@ namespace {
 // of positions. A whole number of blocks; so few that the second-level cache holds their rows of all heads.
 constexpr std::int64_t kSegmentPositions = 256;
 
-// Partial sums of full tiles that a thread's scratch has room for.
-constexpr std::int64_t kPartials = 4;
+// Partial sums, and queries as integers, of full tiles that a thread's scratch has room for.
+constexpr std::int64_t kPartials = 8;
+constexpr std::int64_t kQuantTiles = 2;
 
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) noexcept { return (n + to - 1) / to * to; }
+// Most tiles that a thread takes through the blocks of a segment together.
+constexpr std::int64_t kTilesTogether = 8;
 
-// Decoded rows are apart by an odd number of cache lines: the same columns of all rows fit into the
-// first-level cache at once.
-constexpr std::int64_t row_stride(std::int64_t n_values) noexcept { return round_up(n_values, 32) + 16; }
-
-constexpr std::int64_t key_floats(std::int64_t n_values) noexcept {
-    return round_up(n_values, 4) * kBlockPositions;
+constexpr std::int64_t block_floats(std::int64_t n_queries, std::int64_t n_values) noexcept {
+    return n_queries * activation_blocks(n_values) *
+           static_cast<std::int64_t>(sizeof(ActivationBlock) / sizeof(float));
 }
 
-constexpr std::int64_t partial_floats(std::int64_t n_queries, std::int64_t n_values) noexcept {
-    return round_up(n_queries * (2 + round_up(n_values, kValueStep)), 16);
-}
-
-constexpr std::int64_t kScoreFloats = kTileQueries * kBlockPositions;
-
-// The part of the cached rows that one head reads, from a byte offset on.
-class HeadRows {
-  public:
-    HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values)
-        : rows_(&rows),
-          decode_(find_kv_decoder(rows.type)),
-          offset_(quant::row_bytes(rows.type, first_value)),
-          n_values_(n_values) {}
-
-    std::int64_t n_values() const noexcept { return n_values_; }
-
-    // Rows of positions first, first + 1, … or of listed[first], …, `stride` floats apart in out.
-    void decode(const std::int32_t* listed, std::int64_t first, int n, float* out,
-                std::int64_t stride) const noexcept {
-        if (listed != nullptr) {
-            for (int r = 0; r < n; ++r)
-                decode_(rows_->row(listed[first + r]) + offset_, out + r * stride, n_values_);
-            return;
-        }
-        // Without the division of row(), which takes as long as decoding a short row.
-        std::int64_t row = first % rows_->n_rows;
-        for (int r = 0; r < n; ++r) {
-            decode_(rows_->data + row * rows_->row_bytes + offset_, out + r * stride, n_values_);
-            if (++row == rows_->n_rows) row = 0;
-        }
-    }
-
-    // The lines of the same rows.
-    void add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
-                   LinesAhead& ahead) const noexcept {
-        if (first >= last) return;
-        const std::int64_t n_bytes = quant::row_bytes(rows_->type, n_values_);
-        std::int64_t row = first % rows_->n_rows;
-        for (std::int64_t i = first; i < last; ++i) {
-            const std::byte* data =
-                listed != nullptr ? rows_->row(listed[i]) : rows_->data + row * rows_->row_bytes;
-            ahead.add(data + offset_, n_bytes);
-            if (++row == rows_->n_rows) row = 0;
-        }
-    }
-
-  private:
-    const KvRows* rows_;
-    quant::DecodeFn decode_;
-    std::int64_t offset_;
-    std::int64_t n_values_;
-};
-
-// One head of one token, which sees the rows [first, last) of those that are offered.
-struct Query {
-    const float* values;
-    float* result;
-    const float* sink;  // or nullptr
-    std::int64_t first;
-    std::int64_t last;
-};
-
-// Queries that read the same cached rows are done together, so that a block of rows is decoded once for all
-// of them. Row i is that of position i, or of listed[i]. Queries that see the same rows are neighbours.
-struct Tile {
-    HeadRows keys;
-    HeadRows values;
-    bool keys_are_values;  // the first values of a key are its value
-    const std::int32_t* listed;
-    int n_queries;
-    std::array<Query, kTileQueries> queries;
-    std::int64_t first;  // of all queries
-    std::int64_t last;
-};
-
-// Σ e^(score - maximum) · value and Σ e^(score - maximum) of each query of a tile, over some of the rows.
-struct Partial {
-    float* results;
-    std::int64_t stride;  // of results
-    float* maximums;
-    float* sums;
-
-    Partial(float* memory, std::int64_t n_queries, std::int64_t n_values) noexcept
-        : results(memory),
-          stride(round_up(n_values, kValueStep)),
-          maximums(memory + n_queries * stride),
-          sums(maximums + n_queries) {}
-
-    // Of no rows at all. The lowest number instead of -∞, of which differences are no numbers.
-    void clear(int n_queries) const noexcept {
-        std::fill_n(maximums, n_queries, -FLT_MAX);
-        std::fill_n(sums, n_queries, 0.0F);
-        std::fill_n(results, n_queries * stride, 0.0F);
-    }
-};
-
-// What a thread works in.
+// The scratch of a thread.
 struct Workspace {
-    float* keys;
-    float* rows;
-    float* scores;
+    TileMemory tile;
+    float* blocks;
     float* partials;
 
     Workspace(float* memory, std::int64_t max_row) noexcept
-        : keys(memory),
-          rows(keys + key_floats(max_row)),
-          scores(rows + kBlockPositions * row_stride(max_row)),
-          partials(scores + kScoreFloats) {}
+        : tile(memory, max_row),
+          blocks(memory + TileMemory::floats(max_row)),
+          partials(blocks + block_floats(kQuantTiles * kTileQueries, max_row)) {}
 };
-
-// The rows [first, last) of a block, counted from its beginning, as keys. Rows that are values too are left
-// where accumulate() is to find them; others are decoded to one place, which stays in the first-level cache.
-void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
-               const Workspace& work, std::int64_t stride) noexcept {
-    const std::int64_t n_values = tile.keys.n_values();
-    for (int group = rows.first / kPackedRows * kPackedRows; group < rows.last; group += kPackedRows) {
-        const int begin = std::max(group, rows.first);
-        const int n = std::min(group + kPackedRows, rows.last) - begin;
-        float* decoded = work.rows + (tile.keys_are_values ? group * stride : 0);
-        tile.keys.decode(tile.listed, block + begin, n, decoded + (begin - group) * stride, stride);
-        k.pack_keys(work.keys + group, decoded, stride, n_values);
-    }
-}
-
-// partial = the rows [first, last), within one segment; rows up to `next` are wanted afterwards.
-void attend(const AttentionKernels& k, const Tile& tile, std::int64_t first, std::int64_t last,
-            std::int64_t next, float scale, const Workspace& work, const Partial& partial) noexcept {
-    partial.clear(tile.n_queries);
-    const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
-    LinesAhead ahead;
-    std::array<const float*, kTileQueries> queries;
-    for (int j = 0; j < tile.n_queries; ++j)
-        queries[static_cast<std::size_t>(j)] = tile.queries[static_cast<std::size_t>(j)].values;
-    // Blocks begin at multiples of their size whatever the tile sees, and each query takes its part of them.
-    for (std::int64_t block = first / kBlockPositions * kBlockPositions; block < last;
-         block += kBlockPositions) {
-        const auto seen = [&](std::int64_t from, std::int64_t to) {
-            return BlockRange{
-                static_cast<int>(std::clamp<std::int64_t>(std::max(from, first) - block, 0, kBlockPositions)),
-                static_cast<int>(std::clamp<std::int64_t>(std::min(to, last) - block, 0, kBlockPositions))};
-        };
-        std::array<BlockRange, kTileQueries + 1> ranges;  // one more, which ends the last run
-        for (int j = 0; j < tile.n_queries; ++j) {
-            const Query& query = tile.queries[static_cast<std::size_t>(j)];
-            ranges[static_cast<std::size_t>(j)] = seen(query.first, query.last);
-        }
-        const BlockRange rows = seen(first, last);
-        const std::int64_t ahead_first = block + kBlockPositions;
-        const std::int64_t ahead_last = std::min(ahead_first + kBlockPositions, next);
-        ahead.clear();
-        tile.keys.add_lines(tile.listed, ahead_first, ahead_last, ahead);
-        if (!tile.keys_are_values) tile.values.add_lines(tile.listed, ahead_first, ahead_last, ahead);
-        ahead.finish();
-        load_keys(k, tile, block, rows, work, stride);
-        k.score(work.scores, queries.data(), tile.n_queries, work.keys, tile.keys.n_values(), ahead);
-        std::array<float, kTileQueries> factors;
-        k.weigh(work.scores, ranges.data(), tile.n_queries, scale, partial.maximums, partial.sums,
-                factors.data());
-        if (!tile.keys_are_values)
-            tile.values.decode(tile.listed, block + rows.first, rows.last - rows.first,
-                               work.rows + rows.first * stride, stride);
-        // Queries that see the same of the block. Those that do not see a row are kept from it, instead of
-        // adding it with the weight 0: it may hold an infinity.
-        for (int j = 0; j < tile.n_queries;) {
-            const int run = j;
-            const BlockRange range = ranges[static_cast<std::size_t>(run)];
-            while (j < tile.n_queries && ranges[static_cast<std::size_t>(j)] == range) ++j;
-            if (range.empty()) continue;
-            k.accumulate(partial.results + run * partial.stride, partial.stride,
-                         &factors[static_cast<std::size_t>(run)], j - run,
-                         work.scores + run * kBlockPositions, work.rows, stride, range,
-                         tile.values.n_values(), ahead);
-        }
-    }
-}
 
 // total ← total and part, of later rows.
 void merge(const AttentionKernels& k, int n_queries, const Partial& total, const Partial& part,
@@ -227,7 +61,7 @@ void merge(const AttentionKernels& k, int n_queries, const Partial& total, const
 // Divides by the sums, to which sinks are added.
 void finish(const Tile& tile, const Partial& total) noexcept {
     for (int j = 0; j < tile.n_queries; ++j) {
-        const Query& query = tile.queries[static_cast<std::size_t>(j)];
+        const Query& query = tile.queries[j];
         double numerator = 1;
         auto denominator = static_cast<double>(total.sums[j]);
         if (query.sink != nullptr) {
@@ -241,8 +75,8 @@ void finish(const Tile& tile, const Partial& total) noexcept {
     }
 }
 
-// What there is to do: tiles of up to n_queries queries, which fill(tile number) gives, over rows of which
-// [first, last) are seen by any of them.
+// What there is to do: tiles of up to n_queries queries over rows of which [first, last) are seen by any of
+// them. fill(tile number, room for its queries) gives a tile.
 struct Work {
     std::int64_t n_tiles;
     std::int64_t n_queries;
@@ -253,83 +87,195 @@ struct Work {
     float scale;
 };
 
-// Many tiles are shared out as they are. Of few tiles, or tiles of few queries, segments are: a thread does
-// all tiles of a segment, whose rows lie next to each other, and as many segments are done at once as there
-// is memory for their sums. Either way the segments of a query are formed alike and merged in their order.
-template <class Fill>
-void run(ThreadTeam& team, const Scratch& scratch, const Work& work, const Fill& fill) {
-    if (work.n_tiles == 0) return;
-    const AttentionKernels& k = attention_kernels(kernels().isa);
-    const std::int64_t max_row = std::max(work.key_dim, work.value_dim);
-    assert(scratch.floats_per_thread() >= attention_scratch_floats(max_row));
-    const std::int64_t n_tiles = work.n_tiles;
-    const std::int64_t n_threads = team.n_active();
-    const auto workspace = [&](std::int64_t thread) {
-        return Workspace(scratch.of(static_cast<int>(thread)), max_row);
-    };
-    const std::int64_t size = partial_floats(work.n_queries, work.value_dim);
-    const std::int64_t n_partials = kPartials * partial_floats(kTileQueries, max_row) / size;  // of a thread
-    const auto partial = [&](std::int64_t i) {
-        return Partial(workspace(i / n_partials).partials + i % n_partials * size, work.n_queries,
-                       work.value_dim);
-    };
-    const auto attend_segment = [&](const Tile& tile, std::int64_t segment, std::int64_t next, int thread,
-                                    const Partial& to) {
-        attend(k, tile, std::max(tile.first, segment), std::min(tile.last, segment + kSegmentPositions),
-               std::min(tile.last, next), work.scale, workspace(thread), to);
-    };
-    const std::int64_t first_segment = work.first / kSegmentPositions * kSegmentPositions;
-    // The first n_tiles partial sums are the totals.
-    const std::int64_t n_at_once = (n_partials * n_threads - n_tiles) / n_tiles;
+std::int64_t segment_of(std::int64_t position) noexcept {
+    return position / kSegmentPositions * kSegmentPositions;
+}
 
-    if (work.last - first_segment <= kSegmentPositions ||
-        (n_tiles >= 2 * n_threads && n_at_once < 2 * n_threads)) {
+template <class Fill>
+class Run {
+  public:
+    Run(ThreadTeam& team, const Scratch& scratch, const Work& work, const Fill& fill)
+        : team_(team),
+          scratch_(scratch),
+          work_(work),
+          fill_(fill),
+          n_threads_(team.n_active()),
+          max_row_(std::max(work.key_dim, work.value_dim)),
+          partial_floats_(Partial::floats(work.n_queries, work.value_dim)),
+          n_partials_(kPartials * Partial::floats(kTileQueries, max_row_) / partial_floats_),
+          n_quant_tiles_(kQuantTiles * kTileQueries / work.n_queries) {
+        assert(scratch.floats_per_thread() >= attention_scratch_floats(max_row_));
+    }
+
+    // Many tiles are shared out as they are. Of few tiles, or tiles of few queries, segments are, as many at
+    // once as there is memory for their sums. Either way the segments of a query are formed alike and merged
+    // in their order.
+    void operator()() const {
+        if (work_.n_tiles == 0) return;
+        // The first n_tiles partial sums are the totals.
+        const std::int64_t n_at_once = (n_partials_ * n_threads_ - work_.n_tiles) / work_.n_tiles;
+        const bool many_tiles = work_.n_tiles >= 2 * n_threads_ && n_at_once < 2 * n_threads_;
+        if (work_.last - segment_of(work_.first) <= kSegmentPositions || many_tiles ||
+            work_.n_tiles > n_quant_tiles_ * n_threads_)
+            share_out_tiles();
+        else
+            share_out_segments(n_at_once);
+    }
+
+  private:
+    void share_out_tiles() const {
         // Later tokens see more: their tiles are begun first, so that the threads end together.
-        team.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
-            const Tile tile = fill(n_tiles - 1 - item);
-            const Partial total = partial(n_partials * thread);
-            const Partial part = partial(n_partials * thread + 1);
+        team_.parallel_for(work_.n_tiles, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
+            std::array<Query, kTileQueries> queries;
+            Tile tile = fill_(work_.n_tiles - 1 - item, queries.data());
+            const Workspace memory = workspace(thread);
+            quantize(tile, memory.blocks);
+            const Partial total = partial(n_partials_ * thread);
+            const Partial part = partial(n_partials_ * thread + 1);
             total.clear(tile.n_queries);
-            for (std::int64_t segment = tile.first / kSegmentPositions * kSegmentPositions;
-                 segment < tile.last; segment += kSegmentPositions) {
-                attend_segment(tile, segment, tile.last, thread, part);
-                merge(k, tile.n_queries, total, part, work.value_dim);
+            for (std::int64_t segment = segment_of(tile.first); segment < tile.last;
+                 segment += kSegmentPositions) {
+                part.clear(tile.n_queries);
+                for (std::int64_t block = segment; block < segment + kSegmentPositions;
+                     block += kBlockPositions)
+                    attend_block(k_, tile, block, tile.first, tile.last, tile.last, work_.scale, memory.tile,
+                                 part);
+                merge(k_, tile.n_queries, total, part, work_.value_dim);
             }
             finish(tile, total);
         });
-        return;
     }
 
-    for (std::int64_t begin = first_segment; begin < work.last; begin += n_at_once * kSegmentPositions) {
-        const std::int64_t n_segments =
-            std::min(n_at_once, (work.last - begin + kSegmentPositions - 1) / kSegmentPositions);
-        const std::int64_t grain = std::clamp<std::int64_t>(n_segments * n_tiles / n_threads, 1, n_tiles);
-        team.parallel_for(n_segments * n_tiles, grain,
-                          [&](std::int64_t from, std::int64_t to, int thread) noexcept {
-                              for (std::int64_t item = from; item < to; ++item) {
-                                  const std::int64_t segment = begin + item / n_tiles * kSegmentPositions;
-                                  attend_segment(fill(item % n_tiles), segment, segment + kSegmentPositions,
-                                                 thread, partial(n_tiles + item));
-                              }
-                          });
-        team.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int) noexcept {
-            const Tile tile = fill(item);
-            const Partial total = partial(item);
-            if (begin == first_segment) total.clear(tile.n_queries);
-            for (std::int64_t s = 0; s < n_segments; ++s)
-                merge(k, tile.n_queries, total, partial(n_tiles + s * n_tiles + item), work.value_dim);
-            if (begin + n_segments * kSegmentPositions >= work.last) finish(tile, total);
-        });
+    void share_out_segments(std::int64_t most_at_once) const {
+        const std::int64_t n_tiles = work_.n_tiles;
+        if (find_quant_keys())
+            team_.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int) noexcept {
+                std::array<Query, kTileQueries> queries;
+                Tile tile = fill_(item, queries.data());
+                quantize(tile, shared_blocks(item));
+            });
+        const std::int64_t first_segment = segment_of(work_.first);
+        const std::int64_t n_all = (work_.last - first_segment + kSegmentPositions - 1) / kSegmentPositions;
+        const std::int64_t n_rounds = (n_all + most_at_once - 1) / most_at_once;
+        const std::int64_t n_at_once = (n_all + n_rounds - 1) / n_rounds;
+        for (std::int64_t begin = first_segment; begin < work_.last; begin += n_at_once * kSegmentPositions) {
+            const std::int64_t n_segments =
+                std::min(n_at_once, (work_.last - begin + kSegmentPositions - 1) / kSegmentPositions);
+            attend_segments(begin, n_segments);
+            team_.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int) noexcept {
+                std::array<Query, kTileQueries> queries;
+                const Tile tile = fill_(item, queries.data());
+                const Partial total = partial(item);
+                if (begin == first_segment) total.clear(tile.n_queries);
+                for (std::int64_t s = 0; s < n_segments; ++s)
+                    merge(k_, tile.n_queries, total, partial((s + 1) * n_tiles + item), work_.value_dim);
+                if (begin + n_segments * kSegmentPositions >= work_.last) finish(tile, total);
+            });
+        }
     }
-}
+
+    void attend_segments(std::int64_t begin, std::int64_t n_segments) const {
+        const std::int64_t n_groups = (work_.n_tiles + together() - 1) / together();
+        share_out(team_, n_segments * n_groups,
+                  [&](std::int64_t item, std::int64_t end, int thread) noexcept {
+                      while (item < end) {
+                          const std::int64_t first = item % n_segments;
+                          const std::int64_t n = std::min(end - item, n_segments - first);
+                          attend_segments(begin, first, n, item / n_segments, workspace(thread).tile);
+                          item += n;
+                      }
+                  });
+    }
+
+    // Segments [first, first + n) from `begin` on, of a group of tiles. The tiles read rows that lie next to
+    // each other: they are taken through the blocks together, so that memory is read from its beginning to
+    // its end.
+    void attend_segments(std::int64_t begin, std::int64_t first, std::int64_t n, std::int64_t group,
+                         const TileMemory& memory) const noexcept {
+        const std::int64_t first_tile = group * together();
+        const std::int64_t n_together = std::min(together(), work_.n_tiles - first_tile);
+        std::array<Query, kTileQueries> queries;
+        std::array<Tile, kTilesTogether> tiles;
+        const std::int64_t end = begin + (first + n) * kSegmentPositions;
+        for (std::int64_t i = 0; i < n_together; ++i) {
+            Tile& tile = tiles[static_cast<std::size_t>(i)];
+            tile = fill_(first_tile + i, queries.data() + i * work_.n_queries);
+            tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(first_tile + i));
+            if (n_together == work_.n_tiles && tile.listed == nullptr) {
+                tile.part = static_cast<int>(i);
+                tile.n_parts = static_cast<int>(n_together);
+            }
+            fetch_block(tile, begin + first * kSegmentPositions, std::min(tile.last, end));
+        }
+        for (std::int64_t number = first; number < first + n; ++number) {
+            const std::int64_t segment = begin + number * kSegmentPositions;
+            const auto part = [&](std::int64_t i) {
+                return partial((number + 1) * work_.n_tiles + first_tile + i);
+            };
+            for (std::int64_t i = 0; i < n_together; ++i)
+                part(i).clear(tiles[static_cast<std::size_t>(i)].n_queries);
+            for (std::int64_t block = segment; block < segment + kSegmentPositions; block += kBlockPositions)
+                for (std::int64_t i = 0; i < n_together; ++i) {
+                    const Tile& tile = tiles[static_cast<std::size_t>(i)];
+                    attend_block(k_, tile, block, tile.first, tile.last, std::min(tile.last, end),
+                                 work_.scale, memory, part(i));
+                }
+        }
+    }
+
+    // Tiles that a thread takes through the blocks together.
+    std::int64_t together() const noexcept {
+        return std::clamp<std::int64_t>(kTileQueries / work_.n_queries, 1,
+                                        std::min(kTilesTogether, work_.n_tiles));
+    }
+
+    bool find_quant_keys() const {
+        std::array<Query, kTileQueries> queries;
+        return fill_(0, queries.data()).keys.quant() != nullptr;
+    }
+
+    // The tile's queries as integers, if its keys want them.
+    void quantize(Tile& tile, float* to) const noexcept {
+        if (tile.keys.quant() == nullptr) return;
+        auto* blocks = reinterpret_cast<ActivationBlock*>(to);
+        for (int j = 0; j < tile.n_queries; ++j)
+            kernels().quantize_row(blocks + j * tile.blocks_per_query(), tile.queries[j].values,
+                                   tile.keys.n_values());
+        tile.blocks = blocks;
+    }
+
+    Workspace workspace(std::int64_t thread) const noexcept {
+        return {scratch_.of(static_cast<int>(thread)), max_row_};
+    }
+    Partial partial(std::int64_t i) const noexcept {
+        return {workspace(i / n_partials_).partials + i % n_partials_ * partial_floats_, work_.n_queries,
+                work_.value_dim};
+    }
+    // Where the queries of a tile are as integers, for all threads.
+    float* shared_blocks(std::int64_t tile) const noexcept {
+        return workspace(tile / n_quant_tiles_).blocks +
+               tile % n_quant_tiles_ * block_floats(work_.n_queries, work_.key_dim);
+    }
+
+    ThreadTeam& team_;
+    const Scratch& scratch_;
+    const Work& work_;
+    const Fill& fill_;
+    const AttentionKernels& k_ = attention_kernels(kernels().isa);
+    std::int64_t n_threads_;
+    std::int64_t max_row_;
+    std::int64_t partial_floats_;
+    std::int64_t n_partials_;     // of a thread
+    std::int64_t n_quant_tiles_;  // whose queries as integers a thread's scratch holds
+};
 
 std::int64_t n_groups(std::int64_t n, std::int64_t group) noexcept { return (n + group - 1) / group; }
 
 }  // namespace
 
 std::int64_t attention_scratch_floats(std::int64_t max_row) noexcept {
-    return key_floats(max_row) + kBlockPositions * row_stride(max_row) + kScoreFloats +
-           kPartials * partial_floats(kTileQueries, max_row);
+    return TileMemory::floats(max_row) + block_floats(kQuantTiles * kTileQueries, max_row) +
+           kPartials * Partial::floats(kTileQueries, max_row);
 }
 
 void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
@@ -342,7 +288,7 @@ void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
     const std::int64_t n_heads = shape.n_heads;
     const std::int64_t n_together = visible.empty() ? q.n_rows * n_heads : n_heads;
     const std::int64_t groups = n_groups(n_together, kTileQueries);
-    const auto fill = [&](std::int64_t item) noexcept {
+    const auto fill = [&](std::int64_t item, Query* queries) noexcept {
         const std::int64_t first_query =
             visible.empty() ? item * kTileQueries : item / groups * n_heads + item % groups * kTileQueries;
         const std::int64_t end = visible.empty() ? q.n_rows * n_heads : (item / groups + 1) * n_heads;
@@ -353,26 +299,28 @@ void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
                   true,
                   listed,
                   static_cast<int>(std::min<std::int64_t>(kTileQueries, end - first_query)),
-                  {},
-                  0,
-                  0};
+                  queries};
         for (int j = 0; j < tile.n_queries; ++j) {
             const std::int64_t t = (first_query + j) / n_heads;
             const std::int64_t head = (first_query + j) % n_heads;
             const std::int64_t n_seen = listed == nullptr
                                             ? first_position + t + 1
                                             : std::find(listed, listed + n_visible, -1) - listed;
-            tile.queries[static_cast<std::size_t>(j)] = {
-                q.row(t) + head * shape.row_dim(), out.row(t) + head * shape.latent_dim, nullptr, 0, n_seen};
+            queries[j] = {q.row(t) + head * shape.row_dim(), out.row(t) + head * shape.latent_dim, nullptr, 0,
+                          n_seen};
             tile.last = n_seen;
         }
         return tile;
     };
     const std::int64_t last = visible.empty() ? first_position + q.n_rows : n_visible;
-    run(team, scratch,
-        {visible.empty() ? groups : q.n_rows * groups, std::min<std::int64_t>(kTileQueries, n_together), 0,
-         last, shape.row_dim(), shape.latent_dim, shape.scale},
-        fill);
+    const Work work{visible.empty() ? groups : q.n_rows * groups,
+                    std::min<std::int64_t>(kTileQueries, n_together),
+                    0,
+                    last,
+                    shape.row_dim(),
+                    shape.latent_dim,
+                    shape.scale};
+    Run(team, scratch, work, fill)();
 }
 
 void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q,
@@ -385,7 +333,7 @@ void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
     const std::int64_t heads_per_kv = shape.n_heads / shape.n_kv_heads;
     const std::int64_t n_queries = q.n_rows * heads_per_kv;
     const std::int64_t groups = n_groups(n_queries, kTileQueries);
-    const auto fill = [&](std::int64_t item) noexcept {
+    const auto fill = [&](std::int64_t item, Query* queries) noexcept {
         // Neighbours in the order of tiles read neighbouring parts of the same rows.
         const std::int64_t kv_head = item % shape.n_kv_heads;
         const std::int64_t first_query = item / shape.n_kv_heads * kTileQueries;
@@ -394,28 +342,28 @@ void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
                   false,
                   nullptr,
                   static_cast<int>(std::min<std::int64_t>(kTileQueries, n_queries - first_query)),
-                  {},
-                  0,
-                  0};
+                  queries};
         for (int j = 0; j < tile.n_queries; ++j) {
             const std::int64_t t = (first_query + j) / heads_per_kv;
             const std::int64_t head = kv_head * heads_per_kv + (first_query + j) % heads_per_kv;
             const std::int64_t position = first_position + t;
-            tile.queries[static_cast<std::size_t>(j)] = {
-                q.row(t) + head * shape.head_dim, out.row(t) + head * shape.value_dim,
-                sinks.empty() ? nullptr : &sinks[static_cast<std::size_t>(head)],
-                shape.first_visible(position), position + 1};
+            queries[j] = {q.row(t) + head * shape.head_dim, out.row(t) + head * shape.value_dim,
+                          sinks.empty() ? nullptr : &sinks[static_cast<std::size_t>(head)],
+                          shape.first_visible(position), position + 1};
         }
         // Later tokens see neither earlier beginnings nor earlier ends.
-        tile.first = tile.queries[0].first;
-        tile.last = tile.queries[static_cast<std::size_t>(tile.n_queries - 1)].last;
+        tile.first = queries[0].first;
+        tile.last = queries[tile.n_queries - 1].last;
         return tile;
     };
-    run(team, scratch,
-        {shape.n_kv_heads * groups, std::min<std::int64_t>(kTileQueries, n_queries),
-         shape.first_visible(first_position), first_position + q.n_rows, shape.head_dim, shape.value_dim,
-         shape.scale},
-        fill);
+    const Work work{shape.n_kv_heads * groups,
+                    std::min<std::int64_t>(kTileQueries, n_queries),
+                    shape.first_visible(first_position),
+                    first_position + q.n_rows,
+                    shape.head_dim,
+                    shape.value_dim,
+                    shape.scale};
+    Run(team, scratch, work, fill)();
 }
 
 }  // namespace greenroom::cpu

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace greenroom::cpu {
 
@@ -36,12 +37,12 @@ class LinesAhead {
   public:
     static constexpr std::int64_t kSteps = 64;
 
-    void clear() noexcept { n_ = next_ = 0; }
-
     // Lines beyond the first kMost are left out.
     void add(const std::byte* data, std::int64_t n_bytes) noexcept {
-        for (std::int64_t at = 0; at < n_bytes && n_ < kMost; at += 64)
-            lines_[static_cast<std::size_t>(n_++)] = data + at;
+        const std::int64_t n = std::min((n_bytes + 63) / 64, kMost - n_);
+        const std::byte** lines = lines_.data() + n_;
+        for (std::int64_t i = 0; i < n; ++i) lines[i] = data + 64 * i;
+        n_ += n;
     }
 
     // To be called after the last add(): steps that find no more lines get one that is near anyway.
@@ -54,6 +55,11 @@ class LinesAhead {
         const std::byte* const* lines = lines_.data() + next_;
         next_ = std::min(next_ + n_steps, n_);
         return lines;
+    }
+
+    // All that have not been taken.
+    std::span<const std::byte* const> rest() const noexcept {
+        return {lines_.data() + next_, static_cast<std::size_t>(n_ - next_)};
     }
 
   private:

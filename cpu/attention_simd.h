@@ -17,9 +17,9 @@ namespace greenroom::cpu {
 // Queries whose sums are in registers together: 6 · 4 vectors of 32 registers, 6 · 2 of 16.
 inline constexpr int kGroup = 6;
 
-// Queries per group, so that n come out in groups of nearly the same size.
-inline int group_size(int n) noexcept {
-    const int n_groups = (n + kGroup - 1) / kGroup;
+// Queries per group of at most `most`, so that n come out in groups of nearly the same size.
+inline int group_size(int n, int most = kGroup) noexcept {
+    const int n_groups = (n + most - 1) / most;
     return (n + n_groups - 1) / n_groups;
 }
 

@@ -49,7 +49,7 @@ struct alignas(64) ActivationBlock {
 };
 static_assert(sizeof(ActivationBlock) == 640);
 
-inline std::int64_t activation_blocks(std::int64_t n_values) noexcept {
+constexpr std::int64_t activation_blocks(std::int64_t n_values) noexcept {
     return (n_values + ActivationBlock::kValues - 1) / ActivationBlock::kValues;
 }
 

@@ -26,10 +26,8 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
 }
 
 // Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. A thread gets neighbouring ones,
-// in pieces: what one tile fetches ahead is then its own. The more pieces, the less does a thread that is
-// held up leave to wait for; the fewer, the less does a product of few vectors, which is over in
-// microseconds, wait for memory at their ends. So its pieces get smaller: half of the tiles go out in one
-// piece for each thread, a quarter in one each, and so on.
+// in pieces: what one tile fetches ahead is then its own. A product of few vectors is over in microseconds
+// and would wait for memory at the ends of many pieces.
 template <class Body>
 void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kFewVectors = 4;
@@ -41,20 +39,9 @@ void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vector
         });
         return;
     }
-    // Round k, from 0 on, hands out one part in 2^(k + 1) of all; the last one twice that, in two pieces
-    // each.
-    constexpr std::int64_t kRounds = 5;
-    const auto begin_of = [=](std::int64_t piece) {
-        const std::int64_t round = std::min(piece / n_threads, kRounds - 1);
-        const std::int64_t parts = std::int64_t{2} << round;
-        const std::int64_t of_round = piece - round * n_threads;
-        return n_tiles * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
-    };
-    team.parallel_for((kRounds + 1) * n_threads, 1,
-                      [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-                          const std::int64_t end = begin_of(last);
-                          for (std::int64_t tile = begin_of(first); tile < end; ++tile) body(tile, thread);
-                      });
+    share_out(team, n_tiles, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+        for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);
+    });
 }
 
 inline std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }

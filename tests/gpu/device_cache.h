@@ -60,4 +60,10 @@ inline double relative_difference(const std::vector<float>& actual, const std::v
     return difference / largest;
 }
 
+// What the CPU makes of rows of this type differs by at most that: over quantized ones it may multiply with
+// integers of 15 bits (cpu/attention_quant.h), which is felt most where scores are large.
+inline double attention_tolerance(quant::Type type) {
+    return type == quant::Type::Q8_0 || type == quant::Type::Q4_0 ? 5e-3 : 2e-5;
+}
+
 }  // namespace greenroom::gpu::test

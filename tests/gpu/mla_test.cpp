@@ -22,9 +22,6 @@ using greenroom::test::random_floats;
 using quant::Type;
 using test::DeviceArray;
 
-// As in attention_test.cpp.
-constexpr double kTolerance = 2e-5;
-
 class MlaTest : public test::GpuTest {
   protected:
     // Returns what the GPU has computed.
@@ -59,7 +56,7 @@ class MlaTest : public test::GpuTest {
                       cache.device(), step.data(), bound, shape, {listed.data(), visible.size()}, n_visible,
                       {device_scratch.data(), device_scratch.size()});
         const std::vector<float> found = out.download();
-        EXPECT_LE(test::relative_difference(found, expected), kTolerance)
+        EXPECT_LE(test::relative_difference(found, expected), test::attention_tolerance(type))
             << "first position " << first_position << ", " << n_tokens << " tokens";
         return found;
     }

@@ -1,0 +1,225 @@
+#include "cpu/attention_tile.h"
+
+#include "cpu/attention_simd.h"
+#include "cpu/kernels.h"
+#include "cpu/kv_rows.h"
+
+#include <algorithm>
+#include <cfloat>
+
+namespace greenroom::cpu {
+namespace {
+
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) noexcept { return (n + to - 1) / to * to; }
+
+// Decoded rows are apart by an odd number of cache lines: the same columns of all rows fit into the
+// first-level cache at once.
+constexpr std::int64_t row_stride(std::int64_t n_values) noexcept { return round_up(n_values, 32) + 16; }
+
+// As floats. Packed keys take less.
+constexpr std::int64_t key_floats(std::int64_t n_values) noexcept {
+    return round_up(n_values, 4) * kBlockPositions;
+}
+static_assert(sizeof(PackedKeys) <= key_floats(PackedKeys::kValues) * sizeof(float));
+
+constexpr std::int64_t kScoreFloats = kTileQueries * kBlockPositions;
+
+// The lines of a block's rows, of those before `last`.
+void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& ahead) noexcept {
+    const std::int64_t end = std::min(block + kBlockPositions, last);
+    const auto add = [&](const HeadRows& rows) {
+        if (tile.n_parts > 0)
+            rows.add_lines_of_all(block, end, tile.part, tile.n_parts, ahead);
+        else
+            rows.add_lines(tile.listed, block, end, ahead);
+    };
+    add(tile.keys);
+    if (!tile.keys_are_values) add(tile.values);
+    ahead.finish();
+}
+
+// The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
+// are decoded to one place, which stays in the first-level cache.
+void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
+               const TileMemory& memory, std::int64_t stride) noexcept {
+    const std::int64_t n_values = tile.keys.n_values();
+    for (int group = rows.first / kPackedRows * kPackedRows; group < rows.last; group += kPackedRows) {
+        const int begin = std::max(group, rows.first);
+        const int n = std::min(group + kPackedRows, rows.last) - begin;
+        float* decoded = memory.rows + (tile.keys_are_values ? group * stride : 0);
+        tile.keys.decode(tile.listed, block + begin, n, decoded + (begin - group) * stride, stride);
+        k.pack_keys(memory.keys + group, decoded, stride, n_values);
+    }
+}
+
+void score_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
+                   const TileMemory& memory, std::int64_t stride, LinesAhead& ahead) noexcept {
+    std::array<const float*, kTileQueries> queries;
+    for (int j = 0; j < tile.n_queries; ++j) queries[static_cast<std::size_t>(j)] = tile.queries[j].values;
+    load_keys(k, tile, block, rows, memory, stride);
+    k.score(memory.scores, queries.data(), tile.n_queries, memory.keys, tile.keys.n_values(), ahead);
+}
+
+void score_quant(const Tile& tile, std::int64_t block, BlockRange rows, const TileMemory& memory,
+                 LinesAhead& ahead) noexcept {
+    std::array<const ActivationBlock*, kTileQueries> queries;
+    for (int j = 0; j < tile.n_queries; ++j)
+        queries[static_cast<std::size_t>(j)] = tile.blocks + j * tile.blocks_per_query();
+    HeadRows::Places places;
+    tile.keys.locate(tile.listed, block, rows, places);
+    auto* keys = reinterpret_cast<PackedKeys*>(memory.keys);
+    tile.keys.quant()->pack_keys(keys, places.data(), tile.keys.n_values());
+    tile.keys.quant()->score(memory.scores, queries.data(), tile.n_queries, keys, tile.keys.n_values(),
+                             ahead);
+}
+
+void accumulate_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
+                        const BlockRange* ranges, const float* factors, const TileMemory& memory,
+                        std::int64_t stride, const Partial& partial, LinesAhead& ahead) noexcept {
+    if (!tile.keys_are_values)
+        tile.values.decode(tile.listed, block + rows.first, rows.last - rows.first,
+                           memory.rows + rows.first * stride, stride);
+    // Queries that see the same of the block. Those that do not see a row are kept from it, instead of
+    // adding it with the weight 0: it may hold an infinity.
+    for (int j = 0; j < tile.n_queries;) {
+        const int run = j;
+        const BlockRange range = ranges[run];
+        while (j < tile.n_queries && ranges[j] == range) ++j;
+        if (range.empty()) continue;
+        k.accumulate(partial.results + run * partial.stride, partial.stride, factors + run, j - run,
+                     memory.scores + run * kBlockPositions, memory.rows, stride, range,
+                     tile.values.n_values(), ahead);
+    }
+}
+
+void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, const BlockRange* ranges,
+                      const float* factors, const TileMemory& memory, const Partial& partial,
+                      LinesAhead& ahead) noexcept {
+    HeadRows::Places places;
+    tile.values.locate(tile.listed, block, rows, places);
+    tile.values.quant()->accumulate(partial.results, partial.stride, factors, ranges, rows, tile.n_queries,
+                                    memory.scores, places.data(), tile.values.n_values(), ahead);
+}
+
+}  // namespace
+
+HeadRows::HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values)
+    : rows_(&rows),
+      quant_(find_quant_attention(rows.type, kernels().isa)),
+      decode_(find_kv_decoder(rows.type)),
+      offset_(quant::row_bytes(rows.type, first_value)),
+      n_values_(n_values) {}
+
+void HeadRows::decode(const std::int32_t* listed, std::int64_t first, int n, float* out,
+                      std::int64_t stride) const noexcept {
+    if (listed != nullptr) {
+        for (int r = 0; r < n; ++r)
+            decode_(rows_->row(listed[first + r]) + offset_, out + r * stride, n_values_);
+        return;
+    }
+    // Without the division of row(), which takes as long as decoding a short row.
+    std::int64_t number = first % rows_->n_rows;
+    for (int r = 0; r < n; ++r) {
+        decode_(row(number), out + r * stride, n_values_);
+        if (++number == rows_->n_rows) number = 0;
+    }
+}
+
+void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange range,
+                      Places& places) const noexcept {
+    std::int64_t number = (block + range.first) % rows_->n_rows;
+    for (int s = range.first; s < range.last; ++s) {
+        places[static_cast<std::size_t>(s)] =
+            listed != nullptr ? rows_->row(listed[block + s]) + offset_ : row(number);
+        if (++number == rows_->n_rows) number = 0;
+    }
+    const auto first = static_cast<std::size_t>(range.first);
+    std::fill_n(places.begin(), first, places[first]);
+    std::fill(places.begin() + range.last, places.end(), places[first]);
+}
+
+void HeadRows::add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
+                         LinesAhead& ahead) const noexcept {
+    if (first >= last) return;
+    const std::int64_t n_bytes = quant::row_bytes(rows_->type, n_values_);
+    std::int64_t number = first % rows_->n_rows;
+    for (std::int64_t i = first; i < last; ++i) {
+        ahead.add(listed != nullptr ? rows_->row(listed[i]) + offset_ : row(number), n_bytes);
+        if (++number == rows_->n_rows) number = 0;
+    }
+}
+
+void HeadRows::add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
+                                LinesAhead& ahead) const noexcept {
+    while (first < last) {
+        const std::int64_t number = first % rows_->n_rows;
+        const std::int64_t n = std::min(last - first, rows_->n_rows - number);
+        const std::int64_t begin = n * rows_->row_bytes * part / n_parts;
+        const std::int64_t end = n * rows_->row_bytes * (part + 1) / n_parts;
+        ahead.add(rows_->data + number * rows_->row_bytes + begin, end - begin);
+        first += n;
+    }
+}
+
+Partial::Partial(float* memory, std::int64_t n_queries, std::int64_t n_values) noexcept
+    : results(memory),
+      stride(round_up(n_values, kValueStep)),
+      maximums(memory + n_queries * stride),
+      sums(maximums + n_queries) {}
+
+std::int64_t Partial::floats(std::int64_t n_queries, std::int64_t n_values) noexcept {
+    return round_up(n_queries * (2 + round_up(n_values, kValueStep)), 16);
+}
+
+// The lowest number instead of -∞, of which differences are no numbers.
+void Partial::clear(int n_queries) const noexcept {
+    std::fill_n(maximums, n_queries, -FLT_MAX);
+    std::fill_n(sums, n_queries, 0.0F);
+    std::fill_n(results, n_queries * stride, 0.0F);
+}
+
+TileMemory::TileMemory(float* memory, std::int64_t max_row) noexcept
+    : keys(memory), rows(keys + key_floats(max_row)), scores(rows + kBlockPositions * row_stride(max_row)) {}
+
+std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
+    return key_floats(max_row) + kBlockPositions * row_stride(max_row) + kScoreFloats;
+}
+
+void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
+    LinesAhead lines;
+    add_block(tile, block, last, lines);
+    for (const std::byte* line : lines.rest()) bring_near(line);
+}
+
+void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
+                  std::int64_t last, std::int64_t next, float scale, const TileMemory& memory,
+                  const Partial& partial) noexcept {
+    const auto seen = [&](std::int64_t from, std::int64_t to) {
+        return BlockRange{
+            static_cast<int>(std::clamp<std::int64_t>(std::max(from, first) - block, 0, kBlockPositions)),
+            static_cast<int>(std::clamp<std::int64_t>(std::min(to, last) - block, 0, kBlockPositions))};
+    };
+    const BlockRange rows = seen(first, last);
+    if (rows.empty()) return;
+    std::array<BlockRange, kTileQueries> ranges;
+    for (int j = 0; j < tile.n_queries; ++j)
+        ranges[static_cast<std::size_t>(j)] = seen(tile.queries[j].first, tile.queries[j].last);
+
+    LinesAhead ahead;
+    add_block(tile, block + kBlockPositions, next, ahead);
+    const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
+    if (tile.keys.quant() != nullptr)
+        score_quant(tile, block, rows, memory, ahead);
+    else
+        score_decoded(k, tile, block, rows, memory, stride, ahead);
+    std::array<float, kTileQueries> factors;
+    k.weigh(memory.scores, ranges.data(), tile.n_queries, scale, partial.maximums, partial.sums,
+            factors.data());
+    if (tile.values.quant() != nullptr)
+        accumulate_quant(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
+    else
+        accumulate_decoded(k, tile, block, rows, ranges.data(), factors.data(), memory, stride, partial,
+                           ahead);
+}
+
+}  // namespace greenroom::cpu

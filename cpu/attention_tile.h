@@ -1,0 +1,121 @@
+#pragma once
+
+// Tiles: the queries that are done together since they read the same cached rows, and what attention.cpp does
+// to a tile, block by block of these rows. What a tile needs in memory is in the thread's scratch.
+
+#include "cpu/attention_kernels.h"
+#include "cpu/attention_quant.h"
+#include "cpu/quantize.h"
+#include "quant/base/kv_rows.h"
+#include "quant/decode.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// The part of the cached rows that one head reads, from a value on.
+class HeadRows {
+  public:
+    // Where the rows of a block are. All have a place: positions that nobody asked for that of the first.
+    using Places = std::array<const std::byte*, kBlockPositions>;
+
+    HeadRows() = default;  // none
+    HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values);
+
+    std::int64_t n_values() const noexcept { return n_values_; }
+    // The kernels that read the rows as they are; nullptr: they have to be decoded.
+    const QuantAttention* quant() const noexcept { return quant_; }
+
+    // Rows of positions first, first + 1, … or of listed[first], …, `stride` floats apart in out.
+    void decode(const std::int32_t* listed, std::int64_t first, int n, float* out,
+                std::int64_t stride) const noexcept;
+
+    // The rows of the same positions, counted from `block` on; range must not be empty.
+    void locate(const std::int32_t* listed, std::int64_t block, BlockRange range,
+                Places& places) const noexcept;
+
+    // The lines of the same rows.
+    void add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
+                   LinesAhead& ahead) const noexcept;
+
+    // Those of all heads, which lie one after the other: this one of n parts.
+    void add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
+                          LinesAhead& ahead) const noexcept;
+
+  private:
+    const std::byte* row(std::int64_t number) const noexcept {
+        return rows_->data + number * rows_->row_bytes + offset_;
+    }
+
+    const KvRows* rows_ = nullptr;
+    const QuantAttention* quant_ = nullptr;
+    quant::DecodeFn decode_ = nullptr;
+    std::int64_t offset_ = 0;
+    std::int64_t n_values_ = 0;
+};
+
+// One head of one token, which sees the rows [first, last) of those that are offered.
+struct Query {
+    const float* values = nullptr;
+    float* result = nullptr;
+    const float* sink = nullptr;  // or none
+    std::int64_t first = 0;
+    std::int64_t last = 0;
+};
+
+// Row i is that of position i, or of listed[i]. Queries that see the same rows are neighbours.
+struct Tile {
+    HeadRows keys;
+    HeadRows values;
+    bool keys_are_values = false;  // the first values of a key are its value
+    const std::int32_t* listed = nullptr;
+    int n_queries = 0;
+    const Query* queries = nullptr;
+    const ActivationBlock* blocks = nullptr;  // the queries as integers, where the keys want them
+    std::int64_t first = 0;                   // of all queries
+    std::int64_t last = 0;
+    // If n_parts tiles that are done in turn read all of the rows, this is one of them; 0: it is by itself.
+    int part = 0;
+    int n_parts = 0;
+
+    // Blocks from a query to the next one.
+    std::int64_t blocks_per_query() const noexcept { return activation_blocks(keys.n_values()); }
+};
+
+// Σ e^(score - maximum) · value and Σ e^(score - maximum) of each query of a tile, over some of the rows.
+struct Partial {
+    float* results;
+    std::int64_t stride;  // of results
+    float* maximums;
+    float* sums;
+
+    Partial(float* memory, std::int64_t n_queries, std::int64_t n_values) noexcept;
+    static std::int64_t floats(std::int64_t n_queries, std::int64_t n_values) noexcept;
+
+    // Of no rows at all.
+    void clear(int n_queries) const noexcept;
+};
+
+// What a thread works in, for rows of which a head reads up to max_row values.
+struct TileMemory {
+    float* keys;  // also PackedKeys
+    float* rows;
+    float* scores;
+
+    TileMemory(float* memory, std::int64_t max_row) noexcept;
+    static std::int64_t floats(std::int64_t max_row) noexcept;
+};
+
+// Asks for the rows of a block, of which those before `last` are wanted. attend_block() does so for the one
+// after its own.
+void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept;
+
+// partial ← partial and the block of rows that begins at `block`, of which those in [first, last) count; rows
+// up to `next` are wanted afterwards.
+void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
+                  std::int64_t last, std::int64_t next, float scale, const TileMemory& memory,
+                  const Partial& partial) noexcept;
+
+}  // namespace greenroom::cpu
