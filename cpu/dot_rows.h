@@ -213,7 +213,7 @@ class RowsOfFour {
         FourChunks<Format, X> chunks;
         GR_UNROLL
         for (int i = 0; i < kFour; ++i) chunks.blocks[i] = reinterpret_cast<const Block*>(at_[i]);
-        if constexpr (kBlocksPerChunk < Format >> 1)
+        if constexpr ((kBlocksPerChunk<Format>) > 1)
             if (end_ - at_[kFour - 1] < kBytes)
                 for (int i = 0; i < kFour; ++i) chunks.blocks[i] = copy(at_[i], copies_[i]);
         chunks.x = &x;
