@@ -1,8 +1,10 @@
 // greenroom tune, from outside: what it prints and keeps, and that starts use it.
 
+#include "runtime/profile.h"
 #include "tests/support/paths.h"
 #include "tests/tools/subprocess.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -44,7 +46,7 @@ TEST_F(TuneCommand, DryRunPrintsAndKeepsNothing) {
     const Finished finished = greenroom({"tune", "-m", mini_model(), "--dry-run", "--json"});
     ASSERT_EQ(finished.exit_code, 0) << finished.err;
     const json printed = json::parse(finished.out);
-    EXPECT_EQ(printed["version"], 1);
+    EXPECT_EQ(printed["version"], runtime::Profile::kVersion);
     EXPECT_GE(printed["chosen"]["threads"], 1);
     EXPECT_TRUE(profile().empty());
     EXPECT_NE(run_with_stats().err.find("profile   none"), std::string::npos);
@@ -89,12 +91,12 @@ TEST_F(TuneCommand, StartsUseTheProfileThatItKeeps) {
     EXPECT_EQ(bench({})["n_batch"], 77);
     EXPECT_EQ(bench({"-b", "8"})["n_batch"], 8);
 
-    kept["version"] = 2;
+    kept["version"] = runtime::Profile::kVersion + 1;
     std::ofstream(path) << kept;
     const Finished newer = run_with_stats();
     EXPECT_EQ(newer.exit_code, 0);
     EXPECT_NE(newer.err.find("profile ignored: "), std::string::npos);
-    EXPECT_NE(newer.err.find("version 2"), std::string::npos);
+    EXPECT_NE(newer.err.find(fmt::format("version {};", runtime::Profile::kVersion + 1)), std::string::npos);
     EXPECT_NE(newer.err.find("profile   none"), std::string::npos);
 
     std::ofstream(path) << "{\"version\": 1";
