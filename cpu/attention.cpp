@@ -148,7 +148,7 @@ class Run {
 
     void share_out_segments(std::int64_t most_at_once) const {
         const std::int64_t n_tiles = work_.n_tiles;
-        if (find_quant_keys())
+        if (has_quant_keys())
             team_.parallel_for(n_tiles, 1, [&](std::int64_t item, std::int64_t, int) noexcept {
                 std::array<Query, kTileQueries> queries;
                 Tile tile = fill_(item, queries.data());
@@ -229,7 +229,7 @@ class Run {
                                         std::min(kTilesTogether, work_.n_tiles));
     }
 
-    bool find_quant_keys() const {
+    bool has_quant_keys() const {
         std::array<Query, kTileQueries> queries;
         return fill_(0, queries.data()).keys.quant() != nullptr;
     }

@@ -56,7 +56,7 @@ struct QuantAttention {
 // The kernels for rows of a type, or nullptr where there are none.
 const QuantAttention* find_quant_attention(quant::Type type, Isa isa) noexcept;
 
-// By file: attention_quant_keys.cpp has the keys, attention_quant_values.cpp the values.
+// What attention_quant_keys.cpp has for these; attention_quant_values.cpp has the values and the table.
 void pack_keys_q8_0_scalar(PackedKeys* keys, const std::byte* const* rows, std::int64_t n_values) noexcept;
 void pack_keys_q8_0_avx512(PackedKeys* keys, const std::byte* const* rows, std::int64_t n_values) noexcept;
 void pack_keys_q4_0_scalar(PackedKeys* keys, const std::byte* const* rows, std::int64_t n_values) noexcept;
@@ -66,18 +66,5 @@ void score_quant_scalar(float* scores, const ActivationBlock* const* queries, in
                         const PackedKeys* keys, std::int64_t n_values, LinesAhead& ahead) noexcept;
 void score_quant_avx512(float* scores, const ActivationBlock* const* queries, int n_queries,
                         const PackedKeys* keys, std::int64_t n_values, LinesAhead& ahead) noexcept;
-
-void accumulate_q8_0_scalar(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange all, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values, LinesAhead& ahead) noexcept;
-void accumulate_q8_0_avx512(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange all, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values, LinesAhead& ahead) noexcept;
-void accumulate_q4_0_scalar(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange all, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values, LinesAhead& ahead) noexcept;
-void accumulate_q4_0_avx512(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange all, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values, LinesAhead& ahead) noexcept;
 
 }  // namespace greenroom::cpu

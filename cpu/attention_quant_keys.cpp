@@ -121,6 +121,59 @@ GR_AVX512_INLINE void score_group_avx512(int n, float* scores, const ActivationB
     }
 }
 
+struct KeysQ8_0 {
+    using Block = BlockQ8_0;
+    static constexpr float kScale = 1;
+
+    // Those of 16 positions from s on; their quants begin at `at` in the rows.
+    GR_AVX512_INLINE static void pack(PackedKeys& key, int s, const std::byte* const* rows,
+                                      std::int64_t at) noexcept {
+        const __m512i offset = _mm512_set1_epi8(-128);
+        for (int half = 0; half < 2; ++half) {
+            __m512i turned[4];
+            load_turned(turned, rows + s, at + 16 * half);
+            GR_UNROLL
+            for (int k = 0; k < 4; ++k)
+                _mm512_store_si512(key.values[4 * half + k][s], _mm512_xor_si512(turned[k], offset));
+        }
+    }
+};
+
+struct KeysQ4_0 {
+    using Block = BlockQ4_0;
+    static constexpr float kScale = 1.0F / 16;
+
+    // The high half of a byte is 16 · (q + 8) as it is, the low one where it is shifted to.
+    GR_AVX512_INLINE static void pack(PackedKeys& key, int s, const std::byte* const* rows,
+                                      std::int64_t at) noexcept {
+        const __m512i high_half = _mm512_set1_epi8(-16);
+        __m512i turned[4];
+        load_turned(turned, rows + s, at);
+        GR_UNROLL
+        for (int k = 0; k < 4; ++k) {
+            const __m512i low = _mm512_slli_epi32(turned[k], 4);
+            _mm512_store_si512(key.values[k][s], _mm512_and_si512(low, high_half));
+            _mm512_store_si512(key.values[4 + k][s], _mm512_and_si512(turned[k], high_half));
+        }
+    }
+};
+
+template <class Keys>
+GR_AVX512_INLINE void pack_keys_avx512(PackedKeys* keys, const std::byte* const* rows,
+                                       std::int64_t n_values) noexcept {
+    constexpr auto kScaleBytes = static_cast<std::int64_t>(sizeof Keys::Block::d);
+    for (std::int64_t unit = 0; unit < n_values / PackedKeys::kValues; ++unit) {
+        const std::int64_t at = unit * static_cast<std::int64_t>(sizeof(typename Keys::Block));
+        __m512 scales[kBlockPositions / 16];
+        load_scales_avx512(scales, rows, at);
+        for (int s = 0; s < kBlockPositions; s += 16) {
+            _mm512_store_ps(keys[unit].scales + s,
+                            _mm512_mul_ps(scales[s / 16], _mm512_set1_ps(Keys::kScale)));
+            Keys::pack(keys[unit], s, rows, at + kScaleBytes);
+        }
+    }
+}
+
 }  // namespace
 
 void pack_keys_q8_0_scalar(PackedKeys* keys, const std::byte* const* rows, std::int64_t n_values) noexcept {
@@ -166,47 +219,12 @@ void score_quant_scalar(float* scores, const ActivationBlock* const* queries, in
 
 GR_AVX512 void pack_keys_q8_0_avx512(PackedKeys* keys, const std::byte* const* rows,
                                      std::int64_t n_values) noexcept {
-    const __m512i offset = _mm512_set1_epi8(-128);
-    for (std::int64_t unit = 0; unit < n_values / PackedKeys::kValues; ++unit) {
-        PackedKeys& key = keys[unit];
-        const std::int64_t at = unit * static_cast<std::int64_t>(sizeof(BlockQ8_0));
-        __m512 scales[kBlockPositions / 16];
-        load_scales_avx512(scales, rows, at);
-        for (int s = 0; s < kBlockPositions; s += 16) {
-            _mm512_store_ps(key.scales + s, scales[s / 16]);
-            for (int half = 0; half < 2; ++half) {
-                __m512i turned[4];
-                load_turned(turned, rows + s, at + 2 + 16 * half);
-                GR_UNROLL
-                for (int k = 0; k < 4; ++k)
-                    _mm512_store_si512(key.values[4 * half + k][s], _mm512_xor_si512(turned[k], offset));
-            }
-        }
-    }
+    pack_keys_avx512<KeysQ8_0>(keys, rows, n_values);
 }
 
-// The high half of a byte is 16 · (q + 8) as it is, the low one where it is shifted to.
 GR_AVX512 void pack_keys_q4_0_avx512(PackedKeys* keys, const std::byte* const* rows,
                                      std::int64_t n_values) noexcept {
-    const __m512i high_half = _mm512_set1_epi8(-16);
-    const __m512 sixteenth = _mm512_set1_ps(1.0F / 16);
-    for (std::int64_t unit = 0; unit < n_values / PackedKeys::kValues; ++unit) {
-        PackedKeys& key = keys[unit];
-        const std::int64_t at = unit * static_cast<std::int64_t>(sizeof(BlockQ4_0));
-        __m512 scales[kBlockPositions / 16];
-        load_scales_avx512(scales, rows, at);
-        for (int s = 0; s < kBlockPositions; s += 16) {
-            _mm512_store_ps(key.scales + s, _mm512_mul_ps(scales[s / 16], sixteenth));
-            __m512i turned[4];
-            load_turned(turned, rows + s, at + 2);
-            GR_UNROLL
-            for (int k = 0; k < 4; ++k) {
-                const __m512i low = _mm512_slli_epi32(turned[k], 4);
-                _mm512_store_si512(key.values[k][s], _mm512_and_si512(low, high_half));
-                _mm512_store_si512(key.values[4 + k][s], _mm512_and_si512(turned[k], high_half));
-            }
-        }
-    }
+    pack_keys_avx512<KeysQ4_0>(keys, rows, n_values);
 }
 
 GR_AVX512 void score_quant_avx512(float* scores, const ActivationBlock* const* queries, int n_queries,

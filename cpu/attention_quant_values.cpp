@@ -184,10 +184,10 @@ GR_AVX512_INLINE void accumulate_group_avx512(int n, float* out, std::int64_t ou
 // The same number of steps for whatever range, so that all queries of a group go together: weights of 0 leave
 // out what one of them does not see.
 template <class Values>
-GR_AVX512_INLINE void accumulate_avx512(float* out, std::int64_t out_stride, const float* factors,
-                                        const BlockRange* ranges, BlockRange all, int n_queries,
-                                        const float* weights, const std::byte* const* rows,
-                                        std::int64_t n_values, LinesAhead& ahead) noexcept {
+GR_AVX512 void accumulate_avx512(float* out, std::int64_t out_stride, const float* factors,
+                                 const BlockRange* ranges, BlockRange all, int n_queries,
+                                 const float* weights, const std::byte* const* rows, std::int64_t n_values,
+                                 LinesAhead& ahead) noexcept {
     const int size = group_size(n_queries, kResultGroup);
     std::uint64_t seen[kTileQueries];
     float factor[kTileQueries];
@@ -213,8 +213,8 @@ GR_AVX512_INLINE void accumulate_avx512(float* out, std::int64_t out_stride, con
 
 template <class Block>
 void accumulate_scalar(float* out, std::int64_t out_stride, const float* factors, const BlockRange* ranges,
-                       int n_queries, const float* weights, const std::byte* const* rows,
-                       std::int64_t n_values) noexcept {
+                       BlockRange /*all*/, int n_queries, const float* weights, const std::byte* const* rows,
+                       std::int64_t n_values, LinesAhead& /*ahead*/) noexcept {
     for (std::int64_t unit = 0; unit < n_values / kUnitValues; ++unit) {
         float values[kBlockPositions][kUnitValues];
         for (int s = 0; s < kBlockPositions; ++s)
@@ -234,42 +234,16 @@ void accumulate_scalar(float* out, std::int64_t out_stride, const float* factors
     }
 }
 
-constexpr QuantAttention kScalarQ8_0{pack_keys_q8_0_scalar, score_quant_scalar, accumulate_q8_0_scalar};
-constexpr QuantAttention kScalarQ4_0{pack_keys_q4_0_scalar, score_quant_scalar, accumulate_q4_0_scalar};
-constexpr QuantAttention kAvx512Q8_0{pack_keys_q8_0_avx512, score_quant_avx512, accumulate_q8_0_avx512};
-constexpr QuantAttention kAvx512Q4_0{pack_keys_q4_0_avx512, score_quant_avx512, accumulate_q4_0_avx512};
+constexpr QuantAttention kScalarQ8_0{pack_keys_q8_0_scalar, score_quant_scalar,
+                                     accumulate_scalar<quant::BlockQ8_0>};
+constexpr QuantAttention kScalarQ4_0{pack_keys_q4_0_scalar, score_quant_scalar,
+                                     accumulate_scalar<quant::BlockQ4_0>};
+constexpr QuantAttention kAvx512Q8_0{pack_keys_q8_0_avx512, score_quant_avx512,
+                                     accumulate_avx512<ValuesQ8_0>};
+constexpr QuantAttention kAvx512Q4_0{pack_keys_q4_0_avx512, score_quant_avx512,
+                                     accumulate_avx512<ValuesQ4_0>};
 
 }  // namespace
-
-void accumulate_q8_0_scalar(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange /*all*/, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values,
-                            LinesAhead& /*ahead*/) noexcept {
-    accumulate_scalar<quant::BlockQ8_0>(out, out_stride, factors, ranges, n_queries, weights, rows, n_values);
-}
-
-void accumulate_q4_0_scalar(float* out, std::int64_t out_stride, const float* factors,
-                            const BlockRange* ranges, BlockRange /*all*/, int n_queries, const float* weights,
-                            const std::byte* const* rows, std::int64_t n_values,
-                            LinesAhead& /*ahead*/) noexcept {
-    accumulate_scalar<quant::BlockQ4_0>(out, out_stride, factors, ranges, n_queries, weights, rows, n_values);
-}
-
-GR_AVX512 void accumulate_q8_0_avx512(float* out, std::int64_t out_stride, const float* factors,
-                                      const BlockRange* ranges, BlockRange all, int n_queries,
-                                      const float* weights, const std::byte* const* rows,
-                                      std::int64_t n_values, LinesAhead& ahead) noexcept {
-    accumulate_avx512<ValuesQ8_0>(out, out_stride, factors, ranges, all, n_queries, weights, rows, n_values,
-                                  ahead);
-}
-
-GR_AVX512 void accumulate_q4_0_avx512(float* out, std::int64_t out_stride, const float* factors,
-                                      const BlockRange* ranges, BlockRange all, int n_queries,
-                                      const float* weights, const std::byte* const* rows,
-                                      std::int64_t n_values, LinesAhead& ahead) noexcept {
-    accumulate_avx512<ValuesQ4_0>(out, out_stride, factors, ranges, all, n_queries, weights, rows, n_values,
-                                  ahead);
-}
 
 const QuantAttention* find_quant_attention(quant::Type type, Isa isa) noexcept {
     const bool q8_0 = type == quant::Type::Q8_0;

@@ -301,7 +301,7 @@ Profile parse_profile(std::string_view text, const std::string& name) {
                               .crossover_tokens = chosen.number("crossover_tokens")}};
     // Where it does not know them, as what is pinned.
     GpuTuning& gpu = profile.tuning.gpu;
-    gpu.staged_upload_share = version >= 2 ? chosen.number("staged_upload_share") : gpu.upload_share;
+    gpu.staged_upload_share = version >= 2 ? chosen.number("staged_upload_share", 1) : gpu.upload_share;
     gpu.staged_crossover_tokens =
         version >= 2 ? chosen.number("staged_crossover_tokens") : gpu.crossover_tokens;
     profile.measured = read_measured(file.object("measured"), version);

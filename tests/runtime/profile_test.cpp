@@ -91,6 +91,9 @@ TEST(Profile, BrokenAndNewerOnesAreRefusedWithWhatIsWrong) {
               std::string::npos);
     EXPECT_NE(refusal(edited("\"upload_share\": 0.4", "\"upload_share\": 1.5")).find("chosen.upload_share"),
               std::string::npos);
+    EXPECT_NE(refusal(edited("\"staged_upload_share\": 0.25", "\"staged_upload_share\": 1.5"))
+                  .find("chosen.staged_upload_share"),
+              std::string::npos);
     EXPECT_NE(refusal(edited("\"cores\"", "\"core\"")).find("for.cores"), std::string::npos);
     EXPECT_NE(refusal(edited("fedcba9876543210", "xyz")).find("for.metadata_hash"), std::string::npos);
     const std::string json = to_json(example());

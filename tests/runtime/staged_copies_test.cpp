@@ -124,7 +124,6 @@ TEST_F(StagedCopiesTest, TheCallerWaitsForNoCopy) {
         const UploadPart part = copies.part(memory, i);
         staged.enqueue(stream_, {&part, 1});
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, kOne * kCopies / 2);
     EXPECT_FALSE(stream_.idle());
     stream_.synchronize();
     EXPECT_GE(std::chrono::steady_clock::now() - begin, kOne * kCopies);
