@@ -18,6 +18,9 @@
 //
 //     scales(block)                  the 8 scales
 //     minimums(block)                likewise what is added to every weight of a block
+//     scales_avx512(headers)         16 scales, and
+//     minimums_avx512(headers)       minimums, of what stands before the nibbles; only for blocks of 16 bytes
+//                                    of nibbles with at most 4 before them
 //
 // else
 //
@@ -33,6 +36,7 @@
 #include "cpu/simd.h"
 #include "quant/half.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,6 +45,11 @@ namespace greenroom::cpu {
 
 template <class Format>
 inline constexpr int kBlocksPerChunk = ActivationBlock::kValues / Format::Block::kValues;
+
+template <class Format>
+inline constexpr bool kHasHeadersBeforeNibbles = requires {
+    &Format::scales_avx512;
+};
 
 // Groups of 256 values.
 template <class Format>
@@ -118,6 +127,35 @@ GR_AVX512_INLINE void nibbles_of_blocks_avx512(const Block* block, __m512i* nibb
     GR_UNROLL
     for (int h = 0; h < 2; ++h)
         nibbles_avx512(load_lanes_avx512(block[4 * h].qs, sizeof(Block)), nibbles + 2 * h);
+}
+
+// What stands before the nibbles of blocks 4h … 4h + 3 of four rows: that of block 4h + l of row r in lane
+// 4l + r. Of the 64 bytes from block 4h on each 128-bit lane holds the header of its block, which begins a
+// few bytes behind the lane.
+template <class Block>
+struct HeaderPlaces {
+    static constexpr unsigned kBytes = sizeof(Block) - 16;
+    static_assert(kBytes <= 4);
+    // For the bytes of a lane: the header to each of its four numbers.
+    alignas(64) static constexpr auto kIndices = [] {
+        std::array<std::uint8_t, 64> all{};
+        for (unsigned i = 0; i < 64; ++i)
+            all[i] = static_cast<std::uint8_t>(i % 4 < kBytes ? i / 16 * kBytes + i % 4 : 0x80);
+        return all;
+    }();
+};
+template <class Block>
+GR_AVX512_INLINE __m512i headers_of_four_avx512(const Block* const* rows, int h) noexcept {
+    const __m512i places = _mm512_load_si512(HeaderPlaces<Block>::kIndices.data());
+    __m512i all = _mm512_shuffle_epi8(_mm512_loadu_si512(rows[0] + 4 * h), places);
+    all = _mm512_mask_shuffle_epi8(all, 0x00f000f000f000f0, _mm512_loadu_si512(rows[1] + 4 * h), places);
+    all = _mm512_mask_shuffle_epi8(all, 0x0f000f000f000f00, _mm512_loadu_si512(rows[2] + 4 * h), places);
+    return _mm512_mask_shuffle_epi8(all, 0xf000f000f000f000, _mm512_loadu_si512(rows[3] + 4 * h), places);
+}
+
+// Float16 numbers in the lower halves of 16 lanes.
+GR_AVX512_INLINE __m512 low_halves_avx512(__m512i lanes) noexcept {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes));
 }
 
 // Bit `from` of every byte, moved to bit `to`. Call it with constants.

@@ -29,6 +29,10 @@ struct IQ4NL {
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, d));
     }
+
+    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
+        return low_halves_avx512(headers);
+    }
 };
 
 }  // namespace

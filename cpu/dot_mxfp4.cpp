@@ -40,6 +40,12 @@ struct MXFP4 {
         return _mm256_mul_ps(_mm256_castsi256_ps(powers), _mm256_set1_ps(0.5F));
     }
 
+    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
+        const __m512i lowest = _mm512_set1_epi32(0x00400000);
+        const __m512i powers = _mm512_max_epu32(_mm512_slli_epi32(headers, 23), lowest);
+        return _mm512_mul_ps(_mm512_castsi512_ps(powers), _mm512_set1_ps(0.5F));
+    }
+
   private:
     // The doubled numbers, 12 too large so that none is negative.
     GR_AVX2_INLINE static __m128i raised_numbers() noexcept {

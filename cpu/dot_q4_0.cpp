@@ -25,6 +25,10 @@ struct Q4_0 {
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, d));
     }
+
+    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
+        return low_halves_avx512(headers);
+    }
 };
 
 }  // namespace

@@ -29,6 +29,13 @@ struct Q4_1 {
     GR_AVX2_INLINE static __m256 minimums(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, m));
     }
+
+    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
+        return low_halves_avx512(headers);
+    }
+    GR_AVX512_INLINE static __m512 minimums_avx512(__m512i headers) noexcept {
+        return low_halves_avx512(_mm512_srli_epi32(headers, 16));
+    }
 };
 
 }  // namespace

@@ -77,38 +77,34 @@ GR_AVX2_INLINE __m256i wide_sums_avx2(const std::int16_t* sums) noexcept {
     return _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(sums)));
 }
 
-// Numbers of the eight blocks of each of four chunks, a chunk per lane.
-struct BlockNumbersOfFour {
-    __m256 numbers[kFour];
-
-    // of_chunks: those of each chunk, one per block.
-    GR_AVX2_INLINE void set(const __m256* of_chunks) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < kFour; ++i) numbers[i] = of_chunks[i];
-        transpose_quads(numbers);
-    }
-    GR_AVX2_INLINE __m128 of_block(int u) const noexcept { return half_of(numbers[u % 4], u / 4); }
-};
+// of_chunks: numbers of each of four chunks, one per block; of_blocks: those of each block, a chunk per lane.
+GR_AVX2_INLINE void turn_block_numbers(const __m256* of_chunks, __m128* of_blocks) noexcept {
+    __m256 turned[kFour];
+    GR_UNROLL
+    for (int i = 0; i < kFour; ++i) turned[i] = of_chunks[i];
+    transpose_quads(turned);
+    GR_UNROLL
+    for (int u = 0; u < kUnits; ++u) of_blocks[u] = half_of(turned[u % 4], u / 4);
+}
 
 // What four chunks of blocks with float scales add up to per block, and the scales and minimums of the
-// blocks.
+// blocks: a chunk per lane.
 template <class Format, int kPlanes>
 struct BlockSums {
-    __m128 sums[kPlanes][kUnits];  // T_u of each chunk
-    BlockNumbersOfFour scales;
-    BlockNumbersOfFour minimums;
+    __m128 sums[kPlanes][kUnits];  // T_u
+    __m128 scales[kUnits];
+    __m128 minimums[kUnits];
 
     // c of each chunk. wide_sums: the eight S_u.
     GR_AVX2_INLINE __m128 add_up(int plane, const std::int16_t* wide_sums) const noexcept {
         __m128 c = _mm_setzero_ps();
         GR_UNROLL
-        for (int u = 0; u < kUnits; ++u) c = _mm_fmadd_ps(sums[plane][u], scales.of_block(u), c);
+        for (int u = 0; u < kUnits; ++u) c = _mm_fmadd_ps(sums[plane][u], scales[u], c);
         if constexpr (Format::kHasMin) {
             alignas(32) float floats[kUnits];
             _mm256_store_ps(floats, _mm256_cvtepi32_ps(wide_sums_avx2(wide_sums)));
             GR_UNROLL
-            for (int u = 0; u < kUnits; ++u)
-                c = _mm_fmadd_ps(_mm_broadcast_ss(floats + u), minimums.of_block(u), c);
+            for (int u = 0; u < kUnits; ++u) c = _mm_fmadd_ps(_mm_broadcast_ss(floats + u), minimums[u], c);
         }
         return c;
     }

@@ -142,8 +142,8 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
             lanes[p][u][r] = lane_sums_avx2<Format>(w[u], load_plane_avx2(*chunks.x, p, u));
     }
     BlockSums<Format, kPlanes> sums;
-    sums.scales.set(scales);
-    if constexpr (Format::kHasMin) sums.minimums.set(minimums);
+    turn_block_numbers(scales, sums.scales);
+    if constexpr (Format::kHasMin) turn_block_numbers(minimums, sums.minimums);
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {

@@ -105,7 +105,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
 template <int kPlanes>
 struct alignas(64) ActivationHalves {
     std::int8_t planes[kPlanes][4][64];
-    std::int32_t first_lanes[kPlanes][2][16];  // minus what the offset adds to the sums of blocks 4h … 4h + 3
+    std::int32_t offsets[kPlanes][2][16];  // what the offset adds to the sums of blocks 4h + l: lanes 4l + r
     std::int16_t wide_sums[kPlanes][kUnits];
 
     template <class Format>
@@ -113,62 +113,87 @@ struct alignas(64) ActivationHalves {
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) {
             const __m128i sums = _mm_load_si128(reinterpret_cast<const __m128i*>(x.wide_sums[p]));
-            const __m512i offsets = _mm512_zextsi256_si512(
-                _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), _mm256_set1_epi32(-Format::kOffset)));
+            const __m512i of_blocks = _mm512_zextsi256_si512(
+                _mm256_mullo_epi32(_mm256_cvtepi16_epi32(sums), _mm256_set1_epi32(Format::kOffset)));
             GR_UNROLL
             for (int h = 0; h < 2; ++h) {
                 const __m512i low = load_plane_avx512(x, p, 2 * h);
                 const __m512i high = load_plane_avx512(x, p, 2 * h + 1);
                 _mm512_store_si512(planes[p][2 * h], _mm512_shuffle_i64x2(low, high, 0x88));
                 _mm512_store_si512(planes[p][2 * h + 1], _mm512_shuffle_i64x2(low, high, 0xdd));
-                const __m512i order = _mm512_set1_epi32(4 * h);
                 const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-                _mm512_store_si512(first_lanes[p][h], _mm512_maskz_permutexvar_epi32(
-                                                          0x1111, _mm512_add_epi32(lane, order), offsets));
+                const __m512i order = _mm512_add_epi32(lane, _mm512_set1_epi32(4 * h));
+                _mm512_store_si512(offsets[p][h], _mm512_permutexvar_epi32(order, of_blocks));
             }
             _mm_store_si128(reinterpret_cast<__m128i*>(wide_sums[p]), sums);
         }
     }
 };
 
+// The four 128-bit lanes.
+GR_AVX512_INLINE void split_avx512(__m512 v, __m128* lanes) noexcept {
+    lanes[0] = _mm512_castps512_ps128(v);
+    lanes[1] = _mm512_extractf32x4_ps(v, 1);
+    lanes[2] = _mm512_extractf32x4_ps(v, 2);
+    lanes[3] = _mm512_extractf32x4_ps(v, 3);
+}
+
+// The scales and minimums of the blocks of four chunks.
+template <class Format, int kPlanes>
+GR_AVX512_INLINE void take_block_numbers(const typename Format::Block* const* chunks,
+                                         BlockSums<Format, kPlanes>& sums) noexcept {
+    if constexpr (kHasHeadersBeforeNibbles<Format>) {
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            const __m512i headers = headers_of_four_avx512(chunks, h);
+            split_avx512(Format::scales_avx512(headers), sums.scales + 4 * h);
+            if constexpr (Format::kHasMin)
+                split_avx512(Format::minimums_avx512(headers), sums.minimums + 4 * h);
+        }
+    } else {
+        __m256 numbers[kFour];
+        GR_UNROLL
+        for (int r = 0; r < kFour; ++r) numbers[r] = Format::scales(chunks[r]);
+        turn_block_numbers(numbers, sums.scales);
+        if constexpr (Format::kHasMin) {
+            GR_UNROLL
+            for (int r = 0; r < kFour; ++r) numbers[r] = Format::minimums(chunks[r]);
+            turn_block_numbers(numbers, sums.minimums);
+        }
+    }
+}
+
 // The same of four chunks of blocks with float scales.
 template <class Format, int kPlanes>
 GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
     const FourChunks<Format, ActivationHalves<kPlanes>>& chunks, const __m128* plane_scales) noexcept {
     __m512i lanes[kPlanes][2][kFour];
-    BlockSums<Format, kPlanes> sums;
-    __m256 scales[kFour];
-    __m256 minimums[kFour];
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
         chunks.fetch_ahead(r);
         const ActivationHalves<kPlanes>& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
-        scales[r] = Format::scales(chunks.blocks[r]);
-        if constexpr (Format::kHasMin) minimums[r] = Format::minimums(chunks.blocks[r]);
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int h = 0; h < 2; ++h) {
-            lanes[p][h][r] =
-                Format::kOffset == 0 ? _mm512_setzero_si512() : _mm512_load_si512(x.first_lanes[p][h]);
+            lanes[p][h][r] = _mm512_setzero_si512();
             add_byte_products_avx512(lanes[p][h][r], w[2 * h], x.planes[p][2 * h]);
             add_byte_products_avx512(lanes[p][h][r], w[2 * h + 1], x.planes[p][2 * h + 1]);
         }
     }
-    sums.scales.set(scales);
-    if constexpr (Format::kHasMin) sums.minimums.set(minimums);
+    BlockSums<Format, kPlanes> sums;
+    take_block_numbers(chunks.blocks, sums);
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
         // Sums of blocks 4h + l of chunk r in lane 4l + r.
         GR_UNROLL
         for (int h = 0; h < 2; ++h) {
-            const __m512 floats = _mm512_cvtepi32_ps(sum_quads_avx512(lanes[p][h]));
-            sums.sums[p][4 * h] = _mm512_castps512_ps128(floats);
-            sums.sums[p][4 * h + 1] = _mm512_extractf32x4_ps(floats, 1);
-            sums.sums[p][4 * h + 2] = _mm512_extractf32x4_ps(floats, 2);
-            sums.sums[p][4 * h + 3] = _mm512_extractf32x4_ps(floats, 3);
+            __m512i of_blocks = sum_quads_avx512(lanes[p][h]);
+            if constexpr (Format::kOffset != 0)
+                of_blocks = _mm512_sub_epi32(of_blocks, _mm512_load_si512(chunks.x->offsets[p][h]));
+            split_avx512(_mm512_cvtepi32_ps(of_blocks), sums.sums[p] + 4 * h);
         }
         terms.numbers[p] = sums.add_up(p, chunks.x->wide_sums[p]);
         terms.factors[p] = plane_scales[p];
