@@ -45,7 +45,6 @@ struct Workspace {
 void merge(const AttentionKernels& k, int n_queries, const Partial& total, const Partial& part,
            std::int64_t n_values) noexcept {
     LinesAhead none;
-    none.finish();
     for (int j = 0; j < n_queries; ++j) {
         if (part.maximums[j] == -FLT_MAX && part.sums[j] == 0.0F) continue;  // saw none of them
         const float maximum = std::max(total.maximums[j], part.maximums[j]);

@@ -35,7 +35,6 @@ void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhe
     };
     add(tile.keys);
     if (!tile.keys_are_values) add(tile.values);
-    ahead.finish();
 }
 
 // The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
@@ -117,21 +116,25 @@ void HeadRows::decode(const std::int32_t* listed, std::int64_t first, int n, flo
             decode_(rows_->row(listed[first + r]) + offset_, out + r * stride, n_values_);
         return;
     }
-    // Without the division of row(), which takes as long as decoding a short row.
-    std::int64_t number = first % rows_->n_rows;
-    for (int r = 0; r < n; ++r) {
-        decode_(row(number), out + r * stride, n_values_);
-        if (++number == rows_->n_rows) number = 0;
+    for (std::int64_t at = first; at < first + n;) {
+        const Rows rows = neighbours(at, first + n);
+        for (std::int64_t i = 0; i < rows.n; ++i, out += stride)
+            decode_(rows.data + i * rows_->row_bytes, out, n_values_);
+        at += rows.n;
     }
 }
 
 void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange range,
                       Places& places) const noexcept {
-    std::int64_t number = (block + range.first) % rows_->n_rows;
-    for (int s = range.first; s < range.last; ++s) {
-        places[static_cast<std::size_t>(s)] =
-            listed != nullptr ? rows_->row(listed[block + s]) + offset_ : row(number);
-        if (++number == rows_->n_rows) number = 0;
+    const std::byte** to = places.data() + range.first;
+    if (listed != nullptr) {
+        for (int s = range.first; s < range.last; ++s) *to++ = rows_->row(listed[block + s]) + offset_;
+    } else {
+        for (std::int64_t at = block + range.first; at < block + range.last;) {
+            const Rows rows = neighbours(at, block + range.last);
+            for (std::int64_t i = 0; i < rows.n; ++i) *to++ = rows.data + i * rows_->row_bytes;
+            at += rows.n;
+        }
     }
     const auto first = static_cast<std::size_t>(range.first);
     std::fill_n(places.begin(), first, places[first]);
@@ -140,24 +143,26 @@ void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange
 
 void HeadRows::add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
                          LinesAhead& ahead) const noexcept {
-    if (first >= last) return;
     const std::int64_t n_bytes = quant::row_bytes(rows_->type, n_values_);
-    std::int64_t number = first % rows_->n_rows;
-    for (std::int64_t i = first; i < last; ++i) {
-        ahead.add(listed != nullptr ? rows_->row(listed[i]) + offset_ : row(number), n_bytes);
-        if (++number == rows_->n_rows) number = 0;
+    if (listed != nullptr) {
+        for (std::int64_t i = first; i < last; ++i) ahead.add(rows_->row(listed[i]) + offset_, n_bytes);
+        return;
+    }
+    while (first < last) {
+        const Rows rows = neighbours(first, last);
+        ahead.add(rows.data, n_bytes, rows.n, rows_->row_bytes);
+        first += rows.n;
     }
 }
 
 void HeadRows::add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
                                 LinesAhead& ahead) const noexcept {
     while (first < last) {
-        const std::int64_t number = first % rows_->n_rows;
-        const std::int64_t n = std::min(last - first, rows_->n_rows - number);
-        const std::int64_t begin = n * rows_->row_bytes * part / n_parts;
-        const std::int64_t end = n * rows_->row_bytes * (part + 1) / n_parts;
-        ahead.add(rows_->data + number * rows_->row_bytes + begin, end - begin);
-        first += n;
+        const Rows rows = neighbours(first, last);
+        const std::int64_t n_bytes = rows.n * rows_->row_bytes;
+        const std::int64_t begin = n_bytes * part / n_parts;
+        ahead.add(rows.data - offset_ + begin, n_bytes * (part + 1) / n_parts - begin);
+        first += rows.n;
     }
 }
 
@@ -188,7 +193,11 @@ std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
 void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
     LinesAhead lines;
     add_block(tile, block, last, lines);
-    for (const std::byte* line : lines.rest()) bring_near(line);
+    while (!lines.empty()) {
+        constexpr std::int64_t kAtOnce = 16;
+        const LinesAhead::Lines some = lines.take(kAtOnce);
+        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
+    }
 }
 
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,

@@ -45,8 +45,18 @@ class HeadRows {
                           LinesAhead& ahead) const noexcept;
 
   private:
-    const std::byte* row(std::int64_t number) const noexcept {
-        return rows_->data + number * rows_->row_bytes + offset_;
+    // n rows that lie one after the other.
+    struct Rows {
+        const std::byte* data;
+        std::int64_t n;
+    };
+
+    // Those of positions first, first + 1, … before `last`, up to where the rows begin anew.
+    Rows neighbours(std::int64_t first, std::int64_t last) const noexcept {
+        // Mostly no division, which takes as long as decoding a short row.
+        const std::int64_t number = first < rows_->n_rows ? first : first % rows_->n_rows;
+        return {rows_->data + number * rows_->row_bytes + offset_,
+                std::min(last - first, rows_->n_rows - number)};
     }
 
     const KvRows* rows_ = nullptr;

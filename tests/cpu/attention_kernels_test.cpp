@@ -15,12 +15,6 @@ namespace {
 
 constexpr auto kBlock = static_cast<std::size_t>(kBlockPositions);
 
-LinesAhead nothing() {
-    LinesAhead lines;
-    lines.finish();
-    return lines;
-}
-
 class AttentionKernelsOf : public testing::TestWithParam<Isa> {
   protected:
     const AttentionKernels& k = attention_kernels(GetParam());
@@ -51,7 +45,7 @@ TEST_P(AttentionKernelsOf, PackKeysTurnsSixteenRowsAround) {
 
 // n · 2^-24 · Σ|a·b| bounds the rounding of any order of summation in float32.
 TEST_P(AttentionKernelsOf, ScoresAreTheReferencesForAnyNumberOfQueries) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     for (const std::int64_t n_values : {1, 63, 64, 80, 130})
         for (const int n_queries : {1, 2, 3, 5, 6, 7, 8, 13, 64}) {
             const auto q = test::random_floats(n_queries * n_values, 2);
@@ -74,7 +68,7 @@ TEST_P(AttentionKernelsOf, ScoresAreTheReferencesForAnyNumberOfQueries) {
 }
 
 TEST_P(AttentionKernelsOf, AQuerysNumbersDoNotDependOnTheOthers) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     constexpr std::int64_t kValues = 96;
     constexpr std::int64_t kStride = 112;
     const auto q = test::random_floats(kTileQueries * kValues, 4);
@@ -128,7 +122,7 @@ TEST_P(AttentionKernelsOf, WeighsWhatAQuerySeesAndNothingElse) {
 }
 
 TEST_P(AttentionKernelsOf, ResultsAreTheReferencesForAnyNumberOfQueriesAndAnyRange) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     for (const std::int64_t n_values : {17, 32, 80, 96, 128, 160})
         for (const int n_queries : {1, 2, 4, 6, 9, 64})
             for (const BlockRange range : {BlockRange{0, 64}, BlockRange{5, 6}, BlockRange{0, 63}}) {
@@ -152,7 +146,7 @@ TEST_P(AttentionKernelsOf, ResultsAreTheReferencesForAnyNumberOfQueriesAndAnyRan
 
 // Neither more lanes nor their order make a difference.
 TEST(AttentionKernels, Avx2AndAvx512GiveTheSameBits) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     if (available_isas().back() != Isa::avx512) GTEST_SKIP() << "no AVX-512";
     constexpr std::int64_t kValues = 96;
     constexpr int kQueries = 11;
