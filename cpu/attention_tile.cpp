@@ -51,12 +51,27 @@ void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, 
     }
 }
 
+std::array<const float*, kTileQueries> query_values(const Tile& tile) noexcept {
+    std::array<const float*, kTileQueries> values;
+    for (int j = 0; j < tile.n_queries; ++j) values[static_cast<std::size_t>(j)] = tile.queries[j].values;
+    return values;
+}
+
 void score_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
                    const TileMemory& memory, std::int64_t stride, LinesAhead& ahead) noexcept {
-    std::array<const float*, kTileQueries> queries;
-    for (int j = 0; j < tile.n_queries; ++j) queries[static_cast<std::size_t>(j)] = tile.queries[j].values;
     load_keys(k, tile, block, rows, memory, stride);
-    k.score(memory.scores, queries.data(), tile.n_queries, memory.keys, tile.keys.n_values(), ahead);
+    k.score(memory.scores, query_values(tile).data(), tile.n_queries, memory.keys, tile.keys.n_values(),
+            ahead);
+}
+
+void score_half(const Tile& tile, std::int64_t block, BlockRange rows, const TileMemory& memory,
+                LinesAhead& ahead) noexcept {
+    HeadRows::Places places;
+    tile.keys.locate(tile.listed, block, rows, places);
+    auto* keys = reinterpret_cast<std::uint16_t*>(memory.keys);
+    tile.keys.half()->pack_keys(keys, places.data(), tile.keys.n_values());
+    tile.keys.half()->score(memory.scores, query_values(tile).data(), tile.n_queries, keys,
+                            tile.keys.n_values(), ahead);
 }
 
 void score_quant(const Tile& tile, std::int64_t block, BlockRange rows, const TileMemory& memory,
@@ -72,23 +87,40 @@ void score_quant(const Tile& tile, std::int64_t block, BlockRange rows, const Ti
                              ahead);
 }
 
+// Calls sum(first query, number of queries, range) for queries that see the same of the block. Those that do
+// not see a row are kept from it, instead of adding it with the weight 0: it may hold an infinity.
+template <class Sum>
+void for_each_range(const BlockRange* ranges, int n_queries, const Sum& sum) noexcept {
+    for (int j = 0; j < n_queries;) {
+        const int first = j;
+        while (j < n_queries && ranges[j] == ranges[first]) ++j;
+        if (!ranges[first].empty()) sum(first, j - first, ranges[first]);
+    }
+}
+
 void accumulate_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
                         const BlockRange* ranges, const float* factors, const TileMemory& memory,
                         std::int64_t stride, const Partial& partial, LinesAhead& ahead) noexcept {
-    if (!tile.keys_are_values)
+    if (!tile.keys_are_values || !tile.keys.decoded())
         tile.values.decode(tile.listed, block + rows.first, rows.last - rows.first,
                            memory.rows + rows.first * stride, stride);
-    // Queries that see the same of the block. Those that do not see a row are kept from it, instead of
-    // adding it with the weight 0: it may hold an infinity.
-    for (int j = 0; j < tile.n_queries;) {
-        const int run = j;
-        const BlockRange range = ranges[run];
-        while (j < tile.n_queries && ranges[j] == range) ++j;
-        if (range.empty()) continue;
-        k.accumulate(partial.results + run * partial.stride, partial.stride, factors + run, j - run,
-                     memory.scores + run * kBlockPositions, memory.rows, stride, range,
+    for_each_range(ranges, tile.n_queries, [&](int first, int n, BlockRange range) noexcept {
+        k.accumulate(partial.results + first * partial.stride, partial.stride, factors + first, n,
+                     memory.scores + first * kBlockPositions, memory.rows, stride, range,
                      tile.values.n_values(), ahead);
-    }
+    });
+}
+
+void accumulate_half(const Tile& tile, std::int64_t block, BlockRange rows, const BlockRange* ranges,
+                     const float* factors, const TileMemory& memory, const Partial& partial,
+                     LinesAhead& ahead) noexcept {
+    HeadRows::Places places;
+    tile.values.locate(tile.listed, block, rows, places);
+    for_each_range(ranges, tile.n_queries, [&](int first, int n, BlockRange range) noexcept {
+        tile.values.half()->accumulate(partial.results + first * partial.stride, partial.stride,
+                                       factors + first, n, memory.scores + first * kBlockPositions,
+                                       places.data(), range, tile.values.n_values(), ahead);
+    });
 }
 
 void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, const BlockRange* ranges,
@@ -105,6 +137,7 @@ void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, con
 HeadRows::HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values)
     : rows_(&rows),
       quant_(find_quant_attention(rows.type, kernels().isa)),
+      half_(find_half_attention(rows.type, n_values, kernels().isa)),
       decode_(find_kv_decoder(rows.type)),
       offset_(quant::row_bytes(rows.type, first_value)),
       n_values_(n_values) {}
@@ -219,6 +252,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
     const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
     if (tile.keys.quant() != nullptr)
         score_quant(tile, block, rows, memory, ahead);
+    else if (tile.keys.half() != nullptr)
+        score_half(tile, block, rows, memory, ahead);
     else
         score_decoded(k, tile, block, rows, memory, stride, ahead);
     std::array<float, kTileQueries> factors;
@@ -226,6 +261,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
             factors.data());
     if (tile.values.quant() != nullptr)
         accumulate_quant(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
+    else if (tile.values.half() != nullptr)
+        accumulate_half(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
     else
         accumulate_decoded(k, tile, block, rows, ranges.data(), factors.data(), memory, stride, partial,
                            ahead);
