@@ -17,8 +17,9 @@ namespace {
 // of positions. A whole number of blocks; so few that the second-level cache holds their rows of all heads.
 constexpr std::int64_t kSegmentPositions = 256;
 
-// Partial sums, and queries as integers, of full tiles that a thread's scratch has room for.
-constexpr std::int64_t kPartials = 8;
+// Partial sums, and queries as integers, of full tiles that a thread's scratch has room for: the sums so many
+// that two threads take 32 queries through 16384 positions at once.
+constexpr std::int64_t kPartials = 17;
 constexpr std::int64_t kQuantTiles = 2;
 
 // Most tiles that a thread takes through the blocks of a segment together.
