@@ -15,7 +15,8 @@ using quant::BlockQ8_0;
 
 constexpr int kUnitsPerBlock = ActivationBlock::kValues / PackedKeys::kValues;
 constexpr int kGroups = PackedKeys::kValues / PackedKeys::kGroup;
-constexpr int kVectors = kBlockPositions / 16;
+// Queries whose sums are in registers together.
+constexpr int kScoreGroup = 8;
 
 template <class Block>
 Block block_of(const std::byte* row, std::int64_t unit) noexcept {
@@ -45,11 +46,11 @@ GR_AVX512_INLINE void load_turned(__m512i* out, const std::byte* const* rows, st
 }
 
 // Adds one plane of the queries times a unit of keys, four values in a step; `at` is where the unit begins in
-// the plane.
-template <int kQueries>
+// the plane. Positions are those from p on, here and below.
+template <int kQueries, int kVectors>
 GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const ActivationBlock* const* queries,
                                        std::int64_t block, int plane, std::int64_t at, const PackedKeys& key,
-                                       LinesAhead::Lines lines) noexcept {
+                                       int p, LinesAhead::Lines lines) noexcept {
     const std::int8_t* x[kQueries];
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) x[j] = queries[j][block].planes[plane] + at;
@@ -57,7 +58,7 @@ GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const Activati
         bring_near(lines[g]);
         __m512i value[kVectors];
         GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) value[v] = _mm512_load_si512(key.values[g][16 * v]);
+        for (int v = 0; v < kVectors; ++v) value[v] = _mm512_load_si512(key.values[g][p + 16 * v]);
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             const __m512i four = broadcast_avx512(x[j] + PackedKeys::kGroup * g);
@@ -69,10 +70,10 @@ GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const Activati
 
 // Adds to scores what the units of block number `block` of the queries give; block 0 starts them. The high
 // plane comes first: it counts 128 times, which the low one is then added to.
-template <int kQueries>
+template <int kQueries, int kVectors>
 GR_AVX512 [[gnu::noinline]] void score_tile_avx512(float* scores, const ActivationBlock* const* queries,
-                                                   std::int64_t block, const PackedKeys* keys, int n_units,
-                                                   LinesAhead& ahead) noexcept {
+                                                   std::int64_t block, const PackedKeys* keys, int p,
+                                                   int n_units, LinesAhead& ahead) noexcept {
     __m512 totals[kQueries][kVectors];
     for (int unit = 0; unit < n_units; ++unit) {
         const PackedKeys& key = keys[unit];
@@ -86,21 +87,22 @@ GR_AVX512 [[gnu::noinline]] void score_tile_avx512(float* scores, const Activati
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) sums[j][v] = offset;
         }
-        add_plane_avx512<kQueries>(sums, queries, block, 0, unit * PackedKeys::kValues, key, lines);
+        add_plane_avx512<kQueries, kVectors>(sums, queries, block, 0, unit * PackedKeys::kValues, key, p,
+                                             lines);
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_slli_epi32(sums[j][v], 7);
         }
-        add_plane_avx512<kQueries>(sums, queries, block, 1, unit * PackedKeys::kValues, key,
-                                   lines.from(kGroups));
+        add_plane_avx512<kQueries, kVectors>(sums, queries, block, 1, unit * PackedKeys::kValues, key, p,
+                                             lines.from(kGroups));
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) {
                 const __m512 total = unit == 0 ? _mm512_setzero_ps() : totals[j][v];
                 const __m512 sum = _mm512_maskz_cvtepi32_ps(0xffff, sums[j][v]);
-                totals[j][v] = _mm512_fmadd_ps(_mm512_load_ps(key.scales + 16 * v), sum, total);
+                totals[j][v] = _mm512_fmadd_ps(_mm512_load_ps(key.scales + p + 16 * v), sum, total);
             }
         }
     }
@@ -109,20 +111,22 @@ GR_AVX512 [[gnu::noinline]] void score_tile_avx512(float* scores, const Activati
         const __m512 scale = _mm512_set1_ps(queries[j][block].scale);
         GR_UNROLL
         for (int v = 0; v < kVectors; ++v) {
-            float* score = scores + j * kBlockPositions + 16 * v;
+            float* score = scores + j * kBlockPositions + p + 16 * v;
             const __m512 before = block == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(score);
             _mm512_storeu_ps(score, _mm512_fmadd_ps(scale, totals[j][v], before));
         }
     }
 }
 
-// The tile for n <= kQueries.
+// The tiles for n <= kQueries: of as many vectors as leave room for what the sums are made of.
 template <int kQueries>
 GR_AVX512_INLINE void score_group_avx512(int n, float* scores, const ActivationBlock* const* queries,
                                          std::int64_t block, const PackedKeys* keys, int n_units,
                                          LinesAhead& ahead) noexcept {
     if (n == kQueries) {
-        score_tile_avx512<kQueries>(scores, queries, block, keys, n_units, ahead);
+        constexpr int kVectors = kQueries <= 2 ? 4 : 2;
+        for (int p = 0; p < kBlockPositions; p += 16 * kVectors)
+            score_tile_avx512<kQueries, kVectors>(scores, queries, block, keys, p, n_units, ahead);
     } else if constexpr (kQueries > 1) {
         score_group_avx512<kQueries - 1>(n, scores, queries, block, keys, n_units, ahead);
     }
@@ -175,10 +179,10 @@ GR_AVX512_INLINE void pack_keys_avx512(PackedKeys* keys, const std::byte* const*
     const std::int64_t n_units = n_values / PackedKeys::kValues;
     for (std::int64_t first = 0; first < n_units; first += 2) {
         const std::int64_t last = std::min(first + 1, n_units - 1);
-        __m512 scales[2][kVectors];
+        __m512 scales[2][kBlockPositions / 16];
         load_scales_avx512(scales[0], scales[1], rows, first * kBlockBytes, last * kBlockBytes);
         for (std::int64_t unit = first; unit <= last; ++unit)
-            for (int v = 0; v < kVectors; ++v) {
+            for (int v = 0; v < kBlockPositions / 16; ++v) {
                 _mm512_store_ps(keys[unit].scales + 16 * v,
                                 _mm512_mul_ps(scales[unit - first][v], _mm512_set1_ps(Keys::kScale)));
                 Keys::pack(keys[unit], 16 * v, rows, unit * kBlockBytes + kScaleBytes);
@@ -241,13 +245,14 @@ GR_AVX512 void pack_keys_q4_0_avx512(PackedKeys* keys, const std::byte* const* r
 
 GR_AVX512 void score_quant_avx512(float* scores, const ActivationBlock* const* queries, int n_queries,
                                   const PackedKeys* keys, std::int64_t n_values, LinesAhead& ahead) noexcept {
-    const int size = group_size(n_queries);
+    const int size = group_size(n_queries, kScoreGroup);
     const std::int64_t n_units = n_values / PackedKeys::kValues;
     for (std::int64_t unit = 0; unit < n_units; unit += kUnitsPerBlock) {
         const auto n = static_cast<int>(std::min<std::int64_t>(kUnitsPerBlock, n_units - unit));
         for (int first = 0; first < n_queries; first += size)
-            score_group_avx512<kGroup>(std::min(size, n_queries - first), scores + first * kBlockPositions,
-                                       queries + first, unit / kUnitsPerBlock, keys + unit, n, ahead);
+            score_group_avx512<kScoreGroup>(std::min(size, n_queries - first),
+                                            scores + first * kBlockPositions, queries + first,
+                                            unit / kUnitsPerBlock, keys + unit, n, ahead);
     }
 }
 
