@@ -48,10 +48,10 @@ void merge(const AttentionKernels& k, int n_queries, const Partial& total, const
     LinesAhead none;
     for (int j = 0; j < n_queries; ++j) {
         if (part.maximums[j] == -FLT_MAX && part.sums[j] == 0.0F) continue;  // saw none of them
-        const float maximum = std::max(total.maximums[j], part.maximums[j]);
-        const float of_total = std::exp(total.maximums[j] - maximum);
-        const float of_part = std::exp(part.maximums[j] - maximum);
-        total.maximums[j] = maximum;
+        const float difference = total.maximums[j] - part.maximums[j];
+        const float of_total = difference >= 0 ? 1.0F : std::exp(difference);
+        const float of_part = difference >= 0 ? std::exp(-difference) : 1.0F;
+        total.maximums[j] = std::max(total.maximums[j], part.maximums[j]);
         total.sums[j] = total.sums[j] * of_total + part.sums[j] * of_part;
         k.accumulate(total.results + j * total.stride, total.stride, &of_total, 1, &of_part,
                      part.results + j * part.stride, part.stride, {0, 1}, n_values, none);

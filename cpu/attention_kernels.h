@@ -22,8 +22,8 @@ inline constexpr int kValueStep = 32;   // what accumulate() pads n_values to
 
 // Which positions of a block a query sees: [first, last).
 struct BlockRange {
-    int first = 0;
-    int last = 0;
+    int first;
+    int last;
 
     bool empty() const noexcept { return first >= last; }
     bool operator==(const BlockRange&) const = default;

@@ -158,8 +158,10 @@ GR_AVX512_INLINE void weigh_some_avx512(float* scores, const BlockRange* ranges,
     unsigned see_any = 0;
     __m512 v[kWeighed];
     for (int j = 0; j < kWeighed; ++j) {
-        v[j] = hidden;
-        if (j >= n_queries || ranges[j].empty()) continue;
+        if (j >= n_queries || ranges[j].empty()) {
+            v[j] = hidden;
+            continue;
+        }
         see_any |= 1U << j;
         float* row = scores + j * kBlockPositions;
         const std::uint64_t seen = bits_of(ranges[j]);
@@ -180,15 +182,18 @@ GR_AVX512_INLINE void weigh_some_avx512(float* scores, const BlockRange* ranges,
     float highest[kWeighed];
     _mm256_storeu_ps(highest, maximum);
     for (int j = 0; j < kWeighed; ++j) {
-        v[j] = _mm512_setzero_ps();
-        if ((see_any >> j & 1) == 0) continue;
+        if ((see_any >> j & 1) == 0) {
+            v[j] = _mm512_setzero_ps();
+            continue;
+        }
         float* row = scores + j * kBlockPositions;
         const __m512 m = _mm512_set1_ps(highest[j]);
         __m512 s[kVectors];
         GR_UNROLL
         for (int i = 0; i < kVectors; ++i) {
             const __m512 log = _mm512_sub_ps(_mm512_loadu_ps(row + 16 * i), m);
-            s[i] = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(log, lowest, _CMP_NLT_UQ), exp_avx512(log));
+            s[i] =
+                _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(log, lowest, _CMP_NLT_UQ), exp_in_range_avx512(log));
             _mm512_storeu_ps(row + 16 * i, s[i]);
         }
         v[j] = _mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3]));
