@@ -167,8 +167,12 @@ class Run {
                 const Tile tile = fill_(item, queries.data());
                 const Partial total = partial(item);
                 if (begin == first_segment) total.clear(tile.n_queries);
-                for (std::int64_t s = 0; s < n_segments; ++s)
-                    merge(k_, tile.n_queries, total, partial((s + 1) * n_tiles + item), work_.value_dim);
+                const auto part = [&](std::int64_t s) { return partial((s + 1) * n_tiles + item); };
+                // Half of them are of another thread: what comes next is asked for early.
+                for (std::int64_t s = 0; s < n_segments; ++s) {
+                    if (s + 1 < n_segments) part(s + 1).fetch(tile.n_queries);
+                    merge(k_, tile.n_queries, total, part(s), work_.value_dim);
+                }
                 if (begin + n_segments * kSegmentPositions >= work_.last) finish(tile, total);
             });
         }

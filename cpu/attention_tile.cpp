@@ -37,6 +37,14 @@ void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhe
     if (!tile.keys_are_values) add(tile.values);
 }
 
+void ask_for(LinesAhead& lines) noexcept {
+    while (!lines.empty()) {
+        constexpr std::int64_t kAtOnce = 16;
+        const LinesAhead::Lines some = lines.take(kAtOnce);
+        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
+    }
+}
+
 // The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
 // are decoded to one place, which stays in the first-level cache.
 void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
@@ -216,6 +224,13 @@ void Partial::clear(int n_queries) const noexcept {
     std::fill_n(results, n_queries * stride, 0.0F);
 }
 
+void Partial::fetch(int n_queries) const noexcept {
+    LinesAhead lines;
+    lines.add(reinterpret_cast<const std::byte*>(results),
+              (n_queries * (stride + 2)) * static_cast<std::int64_t>(sizeof *results));
+    ask_for(lines);
+}
+
 TileMemory::TileMemory(float* memory, std::int64_t max_row) noexcept
     : keys(memory), rows(keys + key_floats(max_row)), scores(rows + kBlockPositions * row_stride(max_row)) {}
 
@@ -226,11 +241,7 @@ std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
 void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
     LinesAhead lines;
     add_block(tile, block, last, lines);
-    while (!lines.empty()) {
-        constexpr std::int64_t kAtOnce = 16;
-        const LinesAhead::Lines some = lines.take(kAtOnce);
-        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
-    }
+    ask_for(lines);
 }
 
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,

@@ -110,6 +110,9 @@ struct Partial {
 
     // Of no rows at all.
     void clear(int n_queries) const noexcept;
+
+    // Asks for it, the partial of n_queries.
+    void fetch(int n_queries) const noexcept;
 };
 
 // What a thread works in, for rows of which a head reads up to max_row values.

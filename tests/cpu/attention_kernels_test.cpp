@@ -8,6 +8,7 @@
 
 #include <cfloat>
 #include <cmath>
+#include <set>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -142,6 +143,33 @@ TEST_P(AttentionKernelsOf, ResultsAreTheReferencesForAnyNumberOfQueriesAndAnyRan
                         ASSERT_NEAR(out[static_cast<std::size_t>(j * width + i)],
                                     expected[static_cast<std::size_t>(j * width + i)], 2e-2);
             }
+}
+
+// The lines that loops of n_steps ask for, counted from `data` on.
+std::set<std::int64_t> lines_of(LinesAhead ahead, const std::byte* data, std::int64_t n_steps) {
+    std::set<std::int64_t> lines;
+    while (!ahead.empty()) {
+        const LinesAhead::Lines some = ahead.take(n_steps);
+        for (std::int64_t i = 0; i < n_steps; ++i) lines.insert((some[i] - data) / 64);
+    }
+    return lines;
+}
+
+TEST(LinesAhead, LoopsOfAnyLengthAskForAllLinesThatWereAdded) {
+    const std::vector<std::byte> memory(64 * 400);
+    for (const std::int64_t n_steps : {1, 7, 16, 64}) {
+        LinesAhead neighbours;
+        neighbours.add(memory.data(), 64 * 100 - 5);
+        const auto lines = lines_of(neighbours, memory.data(), n_steps);
+        for (std::int64_t line = 0; line < 100; ++line) EXPECT_TRUE(lines.contains(line)) << line;
+        EXPECT_LE(*lines.rbegin(), 100);
+
+        LinesAhead rows;
+        rows.add(memory.data(), 136, 12, 64 * 9);
+        const auto of_rows = lines_of(rows, memory.data(), n_steps);
+        for (std::int64_t row = 0; row < 12; ++row)
+            for (std::int64_t line = 0; line < 3; ++line) EXPECT_TRUE(of_rows.contains(9 * row + line));
+    }
 }
 
 // Neither more lanes nor their order make a difference.
