@@ -17,8 +17,9 @@ namespace {
 // of positions. A whole number of blocks; so few that the second-level cache holds their rows of all heads.
 constexpr std::int64_t kSegmentPositions = 256;
 
-// Partial sums, and queries as integers, of full tiles that a thread's scratch has room for.
-constexpr std::int64_t kPartials = 8;
+// Partial sums, and queries as integers, of full tiles that a thread's scratch has room for: the sums so many
+// that two threads take 32 queries through 16384 positions at once.
+constexpr std::int64_t kPartials = 17;
 constexpr std::int64_t kQuantTiles = 2;
 
 // Most tiles that a thread takes through the blocks of a segment together.
@@ -45,13 +46,12 @@ struct Workspace {
 void merge(const AttentionKernels& k, int n_queries, const Partial& total, const Partial& part,
            std::int64_t n_values) noexcept {
     LinesAhead none;
-    none.finish();
     for (int j = 0; j < n_queries; ++j) {
         if (part.maximums[j] == -FLT_MAX && part.sums[j] == 0.0F) continue;  // saw none of them
-        const float maximum = std::max(total.maximums[j], part.maximums[j]);
-        const float of_total = std::exp(total.maximums[j] - maximum);
-        const float of_part = std::exp(part.maximums[j] - maximum);
-        total.maximums[j] = maximum;
+        const float difference = total.maximums[j] - part.maximums[j];
+        const float of_total = difference >= 0 ? 1.0F : std::exp(difference);
+        const float of_part = difference >= 0 ? std::exp(-difference) : 1.0F;
+        total.maximums[j] = std::max(total.maximums[j], part.maximums[j]);
         total.sums[j] = total.sums[j] * of_total + part.sums[j] * of_part;
         k.accumulate(total.results + j * total.stride, total.stride, &of_total, 1, &of_part,
                      part.results + j * part.stride, part.stride, {0, 1}, n_values, none);
@@ -167,8 +167,12 @@ class Run {
                 const Tile tile = fill_(item, queries.data());
                 const Partial total = partial(item);
                 if (begin == first_segment) total.clear(tile.n_queries);
-                for (std::int64_t s = 0; s < n_segments; ++s)
-                    merge(k_, tile.n_queries, total, partial((s + 1) * n_tiles + item), work_.value_dim);
+                const auto part = [&](std::int64_t s) { return partial((s + 1) * n_tiles + item); };
+                // Half of them are of another thread: what comes next is asked for early.
+                for (std::int64_t s = 0; s < n_segments; ++s) {
+                    if (s + 1 < n_segments) part(s + 1).fetch(tile.n_queries);
+                    merge(k_, tile.n_queries, total, part(s), work_.value_dim);
+                }
                 if (begin + n_segments * kSegmentPositions >= work_.last) finish(tile, total);
             });
         }

@@ -3,8 +3,9 @@
 // Attention over a KV cache of any of its types in one pass over the rows (Dao et al. 2022,
 // arXiv:2205.14135): a block of 64 positions meets up to 64 queries, their scores become weights against the
 // largest so far, and what has been summed up is scaled down when a larger one comes. Rows are decoded to
-// float32; those of Q8_0 and Q4_0 are multiplied as they are, with integers of 15 bits, where the ISA has
-// kernels for it (attention_quant.h).
+// float32. Where the ISA has kernels for it, those of F16 and BF16 become floats in registers, with the same
+// bits (attention_half.h), and those of Q8_0 and Q4_0 are multiplied as they are, with integers of 15 bits
+// (attention_quant.h).
 //
 // Blocks, and the segments of 256 positions that threads may share out, begin at fixed positions and are
 // summed up in their order: a result is the same for any batching, number of threads and ring size. Scratch

@@ -9,11 +9,9 @@
 
 #include "cpu/isa.h"
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 namespace greenroom::cpu {
 
@@ -24,8 +22,8 @@ inline constexpr int kValueStep = 32;   // what accumulate() pads n_values to
 
 // Which positions of a block a query sees: [first, last).
 struct BlockRange {
-    int first = 0;
-    int last = 0;
+    int first;
+    int last;
 
     bool empty() const noexcept { return first >= last; }
     bool operator==(const BlockRange&) const = default;
@@ -35,39 +33,62 @@ struct BlockRange {
 // loops, so that memory works while they compute; asked for all at once they would be waited for.
 class LinesAhead {
   public:
-    static constexpr std::int64_t kSteps = 64;
+    // What the steps of a loop ask for. It may go a little beyond what was added.
+    struct Lines {
+        const std::byte* first;
+        std::int64_t step;
 
-    // Lines beyond the first kMost are left out.
+        const std::byte* operator[](std::int64_t i) const noexcept { return first + i * step; }
+        Lines from(std::int64_t i) const noexcept { return {(*this)[i], step}; }
+    };
+
+    LinesAhead() noexcept {}  // the runs are left as they are
+
+    // Lines of bytes that lie one after the other.
     void add(const std::byte* data, std::int64_t n_bytes) noexcept {
-        const std::int64_t n = std::min((n_bytes + 63) / 64, kMost - n_);
-        const std::byte** lines = lines_.data() + n_;
-        for (std::int64_t i = 0; i < n; ++i) lines[i] = data + 64 * i;
-        n_ += n;
+        add_run(data, (n_bytes + kLine - 1) / kLine, kLine);
+    }
+    // Lines of n rows, of each the same n_bytes.
+    void add(const std::byte* data, std::int64_t n_bytes, std::int64_t n_rows,
+             std::int64_t row_bytes) noexcept {
+        if (n_bytes == row_bytes) return add(data, n_rows * row_bytes);
+        for (std::int64_t at = 0; at < n_bytes; at += kLine) add_run(data + at, n_rows, row_bytes);
     }
 
-    // To be called after the last add(): steps that find no more lines get one that is near anyway.
-    void finish() noexcept {
-        std::fill_n(lines_.begin() + n_, kSteps, reinterpret_cast<const std::byte*>(this));
+    // Those of a loop of n_steps; once there are no more, some that are near anyway.
+    Lines take(std::int64_t n_steps) noexcept {
+        if (empty()) return {reinterpret_cast<const std::byte*>(this), 0};
+        Run& run = runs_[static_cast<std::size_t>(next_)];
+        const Lines lines = run.lines;
+        if (run.n > n_steps) {
+            run.lines = lines.from(n_steps);
+            run.n -= n_steps;
+            return lines;
+        }
+        ++next_;
+        // The end of a run of neighbours is spread over all of the steps.
+        return {lines.first, lines.step == kLine ? (kLine * run.n + n_steps - 1) / n_steps : lines.step};
     }
 
-    // As many as a loop has steps, at most kSteps.
-    const std::byte* const* take(std::int64_t n_steps) noexcept {
-        const std::byte* const* lines = lines_.data() + next_;
-        next_ = std::min(next_ + n_steps, n_);
-        return lines;
-    }
-
-    // All that have not been taken.
-    std::span<const std::byte* const> rest() const noexcept {
-        return {lines_.data() + next_, static_cast<std::size_t>(n_ - next_)};
-    }
+    bool empty() const noexcept { return next_ == n_; }
 
   private:
-    static constexpr std::int64_t kMost = 1024;
+    static constexpr std::int64_t kLine = 64;
+    static constexpr std::int64_t kMost = 2 * kBlockPositions;
+
+    struct Run {
+        Lines lines;
+        std::int64_t n;
+    };
+
+    // Runs beyond the first kMost are left out.
+    void add_run(const std::byte* first, std::int64_t n, std::int64_t step) noexcept {
+        if (n_ < kMost) runs_[static_cast<std::size_t>(n_++)] = {{first, step}, n};
+    }
 
     std::int64_t n_ = 0;
     std::int64_t next_ = 0;
-    std::array<const std::byte*, kMost + kSteps> lines_;
+    std::array<Run, kMost> runs_;
 };
 
 struct AttentionKernels {

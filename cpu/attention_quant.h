@@ -6,18 +6,19 @@
 // Queries are integers of 15 bits (quantize.h). With d_u the scale and q_i the integers of 32 values u of a
 // key, and x_i and `scale` those of a query,
 //
-//     T_u = Σ_{i in u} q_i · x_i,        score += (scale · d_u) · T_u for each u, from 0 on
+//     T_u = Σ_{i in u} q_i · x_i,        score += scale · Σ_u d_u · T_u for the u of each 256 values, from 0
+//     on
 //
 // and with d_u,s and q_s,i those of the value of position s, for the positions of a block that a query sees,
 //
 //     y_s = weight_s · d_u,s,  e = the largest |y_s| / 32767,  w_s = the integer next to y_s / e
 //     out_i ← factor · out_i + e · Σ_s w_s · q_s,i           (e < 2^-115 adds nothing)
 //
-// Sums of integers are exact, each += and what is in brackets is rounded once, T_u before, so what a query
-// gets depends neither on the other queries of its tile nor on the order of the work. The errors, at most
-// 2^-15 of the largest |x| of 256 and 2^-16 of the largest |y| of 64, are far below those of 8 bits in the
-// cache. The scalar kernels, the reference, sum up in double and do not round weights. An ISA that has none
-// decodes rows to floats.
+// Sums of integers are exact, T_u and each sum after a product are rounded once, so what a query gets depends
+// neither on the other queries of its tile nor on the order of the work. The errors, at most 2^-15 of the
+// largest |x| of 256 and 2^-16 of the largest |y| of 64, are far below those of 8 bits in the cache. The
+// scalar kernels, the reference, sum up in double and do not round weights. An ISA that has none decodes rows
+// to floats.
 
 #include "cpu/attention_kernels.h"
 #include "cpu/quantize.h"

@@ -15,7 +15,8 @@ using quant::BlockQ8_0;
 
 constexpr int kUnitsPerBlock = ActivationBlock::kValues / PackedKeys::kValues;
 constexpr int kGroups = PackedKeys::kValues / PackedKeys::kGroup;
-constexpr int kVectors = kBlockPositions / 16;
+// Queries whose sums are in registers together.
+constexpr int kScoreGroup = 8;
 
 template <class Block>
 Block block_of(const std::byte* row, std::int64_t unit) noexcept {
@@ -45,11 +46,11 @@ GR_AVX512_INLINE void load_turned(__m512i* out, const std::byte* const* rows, st
 }
 
 // Adds one plane of the queries times a unit of keys, four values in a step; `at` is where the unit begins in
-// the plane.
-template <int kQueries>
+// the plane. Positions are those from p on, here and below.
+template <int kQueries, int kVectors>
 GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const ActivationBlock* const* queries,
                                        std::int64_t block, int plane, std::int64_t at, const PackedKeys& key,
-                                       const std::byte* const* lines) noexcept {
+                                       int p, LinesAhead::Lines lines) noexcept {
     const std::int8_t* x[kQueries];
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) x[j] = queries[j][block].planes[plane] + at;
@@ -57,7 +58,7 @@ GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const Activati
         bring_near(lines[g]);
         __m512i value[kVectors];
         GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) value[v] = _mm512_load_si512(key.values[g][16 * v]);
+        for (int v = 0; v < kVectors; ++v) value[v] = _mm512_load_si512(key.values[g][p + 16 * v]);
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             const __m512i four = broadcast_avx512(x[j] + PackedKeys::kGroup * g);
@@ -67,57 +68,67 @@ GR_AVX512_INLINE void add_plane_avx512(__m512i (*sums)[kVectors], const Activati
     }
 }
 
-// The high plane comes first: it counts 128 times, which the low one is then added to.
-template <int kQueries>
+// Adds to scores what the units of block number `block` of the queries give; block 0 starts them. The high
+// plane comes first: it counts 128 times, which the low one is then added to.
+template <int kQueries, int kVectors>
 GR_AVX512 [[gnu::noinline]] void score_tile_avx512(float* scores, const ActivationBlock* const* queries,
-                                                   const PackedKeys* keys, std::int64_t n_units,
-                                                   LinesAhead& ahead) noexcept {
-    for (std::int64_t unit = 0; unit < n_units; ++unit) {
-        const std::int64_t block = unit / kUnitsPerBlock;
-        const std::int64_t place = unit % kUnitsPerBlock;
+                                                   std::int64_t block, const PackedKeys* keys, int p,
+                                                   int n_units, LinesAhead& ahead) noexcept {
+    __m512 totals[kQueries][kVectors];
+    for (int unit = 0; unit < n_units; ++unit) {
         const PackedKeys& key = keys[unit];
-        const std::byte* const* lines = ahead.take(2 * kGroups);
+        const LinesAhead::Lines lines = ahead.take(2 * kGroups);
         __m512i sums[kQueries][kVectors];
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             // Undoes the 128 that is added to the keys, of which the shift makes another 128.
             const ActivationBlock& x = queries[j][block];
-            const __m512i offset = _mm512_set1_epi32(-128 * x.wide_sums[0][place] - x.wide_sums[1][place]);
+            const __m512i offset = _mm512_set1_epi32(-128 * x.wide_sums[0][unit] - x.wide_sums[1][unit]);
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) sums[j][v] = offset;
         }
-        add_plane_avx512<kQueries>(sums, queries, block, 0, place * PackedKeys::kValues, key, lines);
+        add_plane_avx512<kQueries, kVectors>(sums, queries, block, 0, unit * PackedKeys::kValues, key, p,
+                                             lines);
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_slli_epi32(sums[j][v], 7);
         }
-        add_plane_avx512<kQueries>(sums, queries, block, 1, place * PackedKeys::kValues, key,
-                                   lines + kGroups);
+        add_plane_avx512<kQueries, kVectors>(sums, queries, block, 1, unit * PackedKeys::kValues, key, p,
+                                             lines.from(kGroups));
         GR_UNROLL
         for (int j = 0; j < kQueries; ++j) {
-            const __m512 scale = _mm512_set1_ps(queries[j][block].scale);
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v) {
-                float* score = scores + j * kBlockPositions + 16 * v;
-                const __m512 before = unit == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(score);
-                const __m512 factor = _mm512_mul_ps(scale, _mm512_load_ps(key.scales + 16 * v));
+                const __m512 total = unit == 0 ? _mm512_setzero_ps() : totals[j][v];
                 const __m512 sum = _mm512_maskz_cvtepi32_ps(0xffff, sums[j][v]);
-                _mm512_storeu_ps(score, _mm512_fmadd_ps(factor, sum, before));
+                totals[j][v] = _mm512_fmadd_ps(_mm512_load_ps(key.scales + p + 16 * v), sum, total);
             }
+        }
+    }
+    GR_UNROLL
+    for (int j = 0; j < kQueries; ++j) {
+        const __m512 scale = _mm512_set1_ps(queries[j][block].scale);
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+            float* score = scores + j * kBlockPositions + p + 16 * v;
+            const __m512 before = block == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(score);
+            _mm512_storeu_ps(score, _mm512_fmadd_ps(scale, totals[j][v], before));
         }
     }
 }
 
-// The tile for n <= kQueries.
+// The tiles for n <= kQueries: of as many vectors as leave room for what the sums are made of.
 template <int kQueries>
 GR_AVX512_INLINE void score_group_avx512(int n, float* scores, const ActivationBlock* const* queries,
-                                         const PackedKeys* keys, std::int64_t n_units,
+                                         std::int64_t block, const PackedKeys* keys, int n_units,
                                          LinesAhead& ahead) noexcept {
     if (n == kQueries) {
-        score_tile_avx512<kQueries>(scores, queries, keys, n_units, ahead);
+        constexpr int kVectors = kQueries <= 2 ? 4 : 2;
+        for (int p = 0; p < kBlockPositions; p += 16 * kVectors)
+            score_tile_avx512<kQueries, kVectors>(scores, queries, block, keys, p, n_units, ahead);
     } else if constexpr (kQueries > 1) {
-        score_group_avx512<kQueries - 1>(n, scores, queries, keys, n_units, ahead);
+        score_group_avx512<kQueries - 1>(n, scores, queries, block, keys, n_units, ahead);
     }
 }
 
@@ -129,13 +140,15 @@ struct KeysQ8_0 {
     GR_AVX512_INLINE static void pack(PackedKeys& key, int s, const std::byte* const* rows,
                                       std::int64_t at) noexcept {
         const __m512i offset = _mm512_set1_epi8(-128);
-        for (int half = 0; half < 2; ++half) {
-            __m512i turned[4];
-            load_turned(turned, rows + s, at + 16 * half);
-            GR_UNROLL
-            for (int k = 0; k < 4; ++k)
-                _mm512_store_si512(key.values[4 * half + k][s], _mm512_xor_si512(turned[k], offset));
-        }
+        __m256 blocks[16];
+        GR_UNROLL
+        for (int r = 0; r < 16; ++r)
+            blocks[r] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows[s + r] + at));
+        __m512 turned[8];
+        transpose_16x8_avx512(blocks, turned);
+        GR_UNROLL
+        for (int k = 0; k < 8; ++k)
+            _mm512_store_si512(key.values[k][s], _mm512_xor_si512(_mm512_castps_si512(turned[k]), offset));
     }
 };
 
@@ -162,15 +175,18 @@ template <class Keys>
 GR_AVX512_INLINE void pack_keys_avx512(PackedKeys* keys, const std::byte* const* rows,
                                        std::int64_t n_values) noexcept {
     constexpr auto kScaleBytes = static_cast<std::int64_t>(sizeof Keys::Block::d);
-    for (std::int64_t unit = 0; unit < n_values / PackedKeys::kValues; ++unit) {
-        const std::int64_t at = unit * static_cast<std::int64_t>(sizeof(typename Keys::Block));
-        __m512 scales[kBlockPositions / 16];
-        load_scales_avx512(scales, rows, at);
-        for (int s = 0; s < kBlockPositions; s += 16) {
-            _mm512_store_ps(keys[unit].scales + s,
-                            _mm512_mul_ps(scales[s / 16], _mm512_set1_ps(Keys::kScale)));
-            Keys::pack(keys[unit], s, rows, at + kScaleBytes);
-        }
+    constexpr auto kBlockBytes = static_cast<std::int64_t>(sizeof(typename Keys::Block));
+    const std::int64_t n_units = n_values / PackedKeys::kValues;
+    for (std::int64_t first = 0; first < n_units; first += 2) {
+        const std::int64_t last = std::min(first + 1, n_units - 1);
+        __m512 scales[2][kBlockPositions / 16];
+        load_scales_avx512(scales[0], scales[1], rows, first * kBlockBytes, last * kBlockBytes);
+        for (std::int64_t unit = first; unit <= last; ++unit)
+            for (int v = 0; v < kBlockPositions / 16; ++v) {
+                _mm512_store_ps(keys[unit].scales + 16 * v,
+                                _mm512_mul_ps(scales[unit - first][v], _mm512_set1_ps(Keys::kScale)));
+                Keys::pack(keys[unit], 16 * v, rows, unit * kBlockBytes + kScaleBytes);
+            }
     }
 }
 
@@ -229,10 +245,15 @@ GR_AVX512 void pack_keys_q4_0_avx512(PackedKeys* keys, const std::byte* const* r
 
 GR_AVX512 void score_quant_avx512(float* scores, const ActivationBlock* const* queries, int n_queries,
                                   const PackedKeys* keys, std::int64_t n_values, LinesAhead& ahead) noexcept {
-    const int size = group_size(n_queries);
-    for (int first = 0; first < n_queries; first += size)
-        score_group_avx512<kGroup>(std::min(size, n_queries - first), scores + first * kBlockPositions,
-                                   queries + first, keys, n_values / PackedKeys::kValues, ahead);
+    const int size = group_size(n_queries, kScoreGroup);
+    const std::int64_t n_units = n_values / PackedKeys::kValues;
+    for (std::int64_t unit = 0; unit < n_units; unit += kUnitsPerBlock) {
+        const auto n = static_cast<int>(std::min<std::int64_t>(kUnitsPerBlock, n_units - unit));
+        for (int first = 0; first < n_queries; first += size)
+            score_group_avx512<kScoreGroup>(std::min(size, n_queries - first),
+                                            scores + first * kBlockPositions, queries + first,
+                                            unit / kUnitsPerBlock, keys + unit, n, ahead);
+    }
 }
 
 }  // namespace greenroom::cpu

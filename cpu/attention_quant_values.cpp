@@ -18,21 +18,16 @@ constexpr float kLargestWeight = 32767.0F;
 // Largest |y_s| below this add nothing: the inverse of what they are divided by might be infinite.
 constexpr float kLeast = 0x1p-100F;
 
-static_assert(kBlockPositions <= LinesAhead::kSteps);
-
 constexpr int kVectors = kBlockPositions / 16;
 
-std::uint64_t bits_of(BlockRange range) noexcept {
-    return range.empty()
-               ? 0
-               : ~std::uint64_t{0} >> (kBlockPositions - range.last) & ~std::uint64_t{0} << range.first;
-}
-
-// y of 16 positions: 0 where they are not seen.
+// y of 16 positions: 0 where they are not seen. Most blocks are seen as a whole, for which no masks are made:
+// they would take longer than the products.
+template <bool kWhole>
 GR_AVX512_INLINE __m512 scaled_weights(const float* weights, std::uint64_t seen, const __m512* scales,
                                        int v) noexcept {
-    return _mm512_maskz_mul_ps(static_cast<__mmask16>(seen >> 16 * v), _mm512_loadu_ps(weights + 16 * v),
-                               scales[v]);
+    const __m512 weight = _mm512_loadu_ps(weights + 16 * v);
+    if constexpr (kWhole) return _mm512_mul_ps(weight, scales[v]);
+    return _mm512_maskz_mul_ps(static_cast<__mmask16>(seen >> 16 * v), weight, scales[v]);
 }
 
 // The largest of the 16 lanes of each of 8 vectors.
@@ -58,38 +53,54 @@ GR_AVX512_INLINE __m256i largest_of_eight(const __m512i* v) noexcept {
                             _mm256_permute2x128_si256(halves[0], halves[1], 0x31));
 }
 
-// The weights of up to 8 queries as integers, and e of each.
-GR_AVX512 [[gnu::noinline]] void quantize_weights(std::int16_t* words, float* steps, const float* weights,
-                                                  const std::uint64_t* seen, int n_queries,
-                                                  const __m512* scales) noexcept {
-    __m512i largest[kResultGroup];
+// The weights of a group of queries as integers, and e of each, for some units.
+struct Words {
+    static constexpr int kUnits = 4;
+    alignas(64) std::int16_t words[kUnits][kResultGroup * kBlockPositions];
+    float steps[kUnits][kResultGroup];
+};
+
+// All units get their steps before any gets its words, so that nothing waits for what e takes.
+template <bool kWhole>
+GR_AVX512 [[gnu::noinline]] void quantize_weights(Words& to, const float* weights, const std::uint64_t* seen,
+                                                  int n_queries, const __m512 (*scales)[kVectors],
+                                                  int n_units) noexcept {
+    float inverses[Words::kUnits][kResultGroup];
     // Magnitudes have the order of their bits, with infinity and NaN at the top.
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    for (int j = 0; j < n_queries; ++j) {
-        __m512i bits = _mm512_setzero_si512();
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-            const __m512 y = scaled_weights(weights + j * kBlockPositions, seen[j], scales, v);
-            bits = _mm512_maskz_max_epi32(0xffff, bits, _mm512_and_si512(_mm512_castps_si512(y), magnitude));
+    for (int u = 0; u < n_units; ++u) {
+        __m512i largest[kResultGroup];
+        for (int j = 0; j < n_queries; ++j) {
+            __m512i bits[kVectors];
+            GR_UNROLL
+            for (int v = 0; v < kVectors; ++v)
+                bits[v] = _mm512_and_si512(_mm512_castps_si512(scaled_weights<kWhole>(
+                                               weights + j * kBlockPositions, seen[j], scales[u], v)),
+                                           magnitude);
+            largest[j] = _mm512_maskz_max_epi32(0xffff, _mm512_maskz_max_epi32(0xffff, bits[0], bits[1]),
+                                                _mm512_maskz_max_epi32(0xffff, bits[2], bits[3]));
         }
-        largest[j] = bits;
+        for (int j = n_queries; j < kResultGroup; ++j) largest[j] = _mm512_setzero_si512();
+        const __m256 most = _mm256_castsi256_ps(largest_of_eight(largest));
+        const __m256 some = _mm256_cmp_ps(most, _mm256_set1_ps(kLeast), _CMP_NLT_UQ);
+        _mm256_storeu_ps(inverses[u],
+                         _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(kLargestWeight), most)));
+        _mm256_storeu_ps(to.steps[u],
+                         _mm256_and_ps(some, _mm256_mul_ps(most, _mm256_set1_ps(1.0F / kLargestWeight))));
     }
-    for (int j = n_queries; j < kResultGroup; ++j) largest[j] = _mm512_setzero_si512();
-    const __m256 most = _mm256_castsi256_ps(largest_of_eight(largest));
-    const __m256 some = _mm256_cmp_ps(most, _mm256_set1_ps(kLeast), _CMP_NLT_UQ);
-    float inverses[kResultGroup];
-    _mm256_storeu_ps(inverses, _mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(kLargestWeight), most)));
-    _mm256_storeu_ps(steps, _mm256_and_ps(some, _mm256_mul_ps(most, _mm256_set1_ps(1.0F / kLargestWeight))));
-    for (int j = 0; j < n_queries; ++j) {
-        const __m512 inverse = _mm512_set1_ps(inverses[j]);
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-            const __m512 y = scaled_weights(weights + j * kBlockPositions, seen[j], scales, v);
-            const __m512i integers = _mm512_maskz_cvtps_epi32(0xffff, _mm512_mul_ps(y, inverse));
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(words + j * kBlockPositions + 16 * v),
-                                _mm512_maskz_cvtsepi32_epi16(0xffff, integers));
+    // Leaves the nearest integer in the lowest bits.
+    const __m512 rounder = _mm512_set1_ps(0x1.8p+23F);
+    for (int u = 0; u < n_units; ++u)
+        for (int j = 0; j < n_queries; ++j) {
+            const __m512 inverse = _mm512_set1_ps(inverses[u][j]);
+            GR_UNROLL
+            for (int v = 0; v < kVectors; ++v) {
+                const __m512 y = scaled_weights<kWhole>(weights + j * kBlockPositions, seen[j], scales[u], v);
+                const __m512i integers = _mm512_castps_si512(_mm512_fmadd_ps(y, inverse, rounder));
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(to.words[u] + j * kBlockPositions + 16 * v),
+                                    _mm512_maskz_cvtepi32_epi16(0xffff, integers));
+            }
         }
-    }
 }
 
 // Blocks of two positions as words, those of a value beside each other.
@@ -135,13 +146,13 @@ GR_AVX512 [[gnu::noinline]] void accumulate_tile_avx512(float* out, std::int64_t
                                                         const float* factors, const std::int16_t* weights,
                                                         const float* steps, const std::byte* const* rows,
                                                         std::int64_t at, BlockRange range,
-                                                        const std::byte* const* lines) noexcept {
+                                                        LinesAhead::Lines lines) noexcept {
     __m512i sums[kQueries][2];
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) sums[j][0] = sums[j][1] = _mm512_setzero_si512();
-    for (int s = range.first / 2 * 2; s < range.last; s += 2, lines += 2) {
-        bring_near(lines[0]);
-        bring_near(lines[1]);
+    for (int s = range.first / 2 * 2; s < range.last; s += 2) {
+        bring_near(lines[s - range.first]);
+        bring_near(lines[s - range.first + 1]);
         __m512i values[2];
         Values::load(values, rows[s] + at, rows[s + 1] + at);
         GR_UNROLL
@@ -171,7 +182,7 @@ GR_AVX512_INLINE void accumulate_group_avx512(int n, float* out, std::int64_t ou
                                               const float* factors, const std::int16_t* weights,
                                               const float* steps, const std::byte* const* rows,
                                               std::int64_t at, BlockRange range,
-                                              const std::byte* const* lines) noexcept {
+                                              LinesAhead::Lines lines) noexcept {
     if (n == kQueries) {
         accumulate_tile_avx512<Values, kQueries>(out, out_stride, factors, weights, steps, rows, at, range,
                                                  lines);
@@ -195,18 +206,28 @@ GR_AVX512 void accumulate_avx512(float* out, std::int64_t out_stride, const floa
         seen[j] = bits_of(ranges[j]);
         factor[j] = ranges[j].empty() ? 1.0F : factors[j];
     }
-    for (std::int64_t unit = 0; unit < n_values / kUnitValues; ++unit) {
-        const std::int64_t at = unit * static_cast<std::int64_t>(sizeof(typename Values::Block));
-        __m512 scales[kVectors];
-        load_scales_avx512(scales, rows, at);
+    const std::int64_t n_units = n_values / kUnitValues;
+    for (std::int64_t begin = 0; begin < n_units; begin += Words::kUnits) {
+        const auto n_together = static_cast<int>(std::min<std::int64_t>(Words::kUnits, n_units - begin));
+        const auto place = [&](std::int64_t unit) noexcept {
+            return (begin + unit) * static_cast<std::int64_t>(sizeof(typename Values::Block));
+        };
+        __m512 scales[Words::kUnits][kVectors];
+        for (int u = 0; u < n_together; u += 2)
+            load_scales_avx512(scales[u], scales[u + 1], rows, place(u),
+                               place(std::min(u + 1, n_together - 1)));
         for (int first = 0; first < n_queries; first += size) {
             const int n = std::min(size, n_queries - first);
-            std::int16_t words[kResultGroup * kBlockPositions];
-            float steps[kResultGroup];
-            quantize_weights(words, steps, weights + first * kBlockPositions, seen + first, n, scales);
-            accumulate_group_avx512<Values, kResultGroup>(n, out + first * out_stride + kUnitValues * unit,
-                                                          out_stride, factor + first, words, steps, rows, at,
-                                                          all, ahead.take(kBlockPositions));
+            const float* w = weights + first * kBlockPositions;
+            Words words;
+            if (std::all_of(seen + first, seen + first + n, [](std::uint64_t bits) { return ~bits == 0; }))
+                quantize_weights<true>(words, w, seen + first, n, scales, n_together);
+            else
+                quantize_weights<false>(words, w, seen + first, n, scales, n_together);
+            for (int u = 0; u < n_together; ++u)
+                accumulate_group_avx512<Values, kResultGroup>(
+                    n, out + first * out_stride + kUnitValues * (begin + u), out_stride, factor + first,
+                    words.words[u], words.steps[u], rows, place(u), all, ahead.take(kBlockPositions));
         }
     }
 }

@@ -11,13 +11,10 @@ namespace {
 // Values of the keys that all queries meet before the next ones: 16 KiB, half of the first-level cache.
 constexpr std::int64_t kScoreValues = 64;
 
-static_assert(kScoreValues <= LinesAhead::kSteps);
-
 // Adds to scores what the values [begin, end) give; begin = 0 starts them.
 template <int kQueries, int kVectors>
 GR_AVX2_INLINE void score_tile_avx2(float* scores, const float* const* queries, const float* keys,
-                                    std::int64_t begin, std::int64_t end,
-                                    const std::byte* const* lines) noexcept {
+                                    std::int64_t begin, std::int64_t end, LinesAhead::Lines lines) noexcept {
     __m256 sums[kQueries][kVectors];
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) {
@@ -48,8 +45,7 @@ GR_AVX2_INLINE void score_tile_avx2(float* scores, const float* const* queries, 
 // The tile for n <= kQueries.
 template <int kQueries, int kVectors>
 GR_AVX2_INLINE void score_group_avx2(int n, float* scores, const float* const* queries, const float* keys,
-                                     std::int64_t begin, std::int64_t end,
-                                     const std::byte* const* lines) noexcept {
+                                     std::int64_t begin, std::int64_t end, LinesAhead::Lines lines) noexcept {
     if (n == kQueries) {
         score_tile_avx2<kQueries, kVectors>(scores, queries, keys, begin, end, lines);
     } else if constexpr (kQueries > 1) {
@@ -61,7 +57,7 @@ GR_AVX2_INLINE void score_group_avx2(int n, float* scores, const float* const* q
 template <int kQueries, int kVectors>
 GR_AVX512_INLINE void score_tile_avx512(float* scores, const float* const* queries, const float* keys,
                                         std::int64_t begin, std::int64_t end,
-                                        const std::byte* const* lines) noexcept {
+                                        LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) {
@@ -94,7 +90,7 @@ GR_AVX512_INLINE void score_tile_avx512(float* scores, const float* const* queri
 template <int kQueries, int kVectors>
 GR_AVX512_INLINE void score_group_avx512(int n, float* scores, const float* const* queries, const float* keys,
                                          std::int64_t begin, std::int64_t end,
-                                         const std::byte* const* lines) noexcept {
+                                         LinesAhead::Lines lines) noexcept {
     if (n == kQueries) {
         score_tile_avx512<kQueries, kVectors>(scores, queries, keys, begin, end, lines);
     } else if constexpr (kQueries > 1) {
@@ -148,7 +144,7 @@ GR_AVX2 void score_avx2(float* scores, const float* const* queries, int n_querie
         for (int first = 0; first < n_queries; first += size) {
             const int n = std::min(size, n_queries - first);
             float* to = scores + first * kBlockPositions;
-            const std::byte* const* lines = ahead.take(end - begin);
+            const LinesAhead::Lines lines = ahead.take(end - begin);
             if (size <= 2) {
                 for (int p = 0; p < kBlockPositions; p += 32)
                     score_group_avx2<2, 4>(n, to + p, queries + first, keys + p, begin, end, lines);
@@ -188,7 +184,7 @@ GR_AVX512 void score_avx512(float* scores, const float* const* queries, int n_qu
         for (int first = 0; first < n_queries; first += size) {
             const int n = std::min(size, n_queries - first);
             float* to = scores + first * kBlockPositions;
-            const std::byte* const* lines = ahead.take(end - begin);
+            const LinesAhead::Lines lines = ahead.take(end - begin);
             score_group_avx512<kGroup, 4>(n, to, queries + first, keys, begin, end, lines);
         }
     }

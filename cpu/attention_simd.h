@@ -23,6 +23,12 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
+// A bit for each position of a block.
+inline std::uint64_t bits_of(BlockRange range) noexcept {
+    if (range.empty()) return 0;
+    return ~std::uint64_t{0} >> (kBlockPositions - range.last) & ~std::uint64_t{0} << range.first;
+}
+
 // To the second-level cache: the first is full. Inlined early, since g++ 12 takes a function that only
 // prefetches for one without effect and drops the call.
 [[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {

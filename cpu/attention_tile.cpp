@@ -35,7 +35,14 @@ void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhe
     };
     add(tile.keys);
     if (!tile.keys_are_values) add(tile.values);
-    ahead.finish();
+}
+
+void ask_for(LinesAhead& lines) noexcept {
+    while (!lines.empty()) {
+        constexpr std::int64_t kAtOnce = 16;
+        const LinesAhead::Lines some = lines.take(kAtOnce);
+        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
+    }
 }
 
 // The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
@@ -52,12 +59,27 @@ void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, 
     }
 }
 
+std::array<const float*, kTileQueries> query_values(const Tile& tile) noexcept {
+    std::array<const float*, kTileQueries> values;
+    for (int j = 0; j < tile.n_queries; ++j) values[static_cast<std::size_t>(j)] = tile.queries[j].values;
+    return values;
+}
+
 void score_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
                    const TileMemory& memory, std::int64_t stride, LinesAhead& ahead) noexcept {
-    std::array<const float*, kTileQueries> queries;
-    for (int j = 0; j < tile.n_queries; ++j) queries[static_cast<std::size_t>(j)] = tile.queries[j].values;
     load_keys(k, tile, block, rows, memory, stride);
-    k.score(memory.scores, queries.data(), tile.n_queries, memory.keys, tile.keys.n_values(), ahead);
+    k.score(memory.scores, query_values(tile).data(), tile.n_queries, memory.keys, tile.keys.n_values(),
+            ahead);
+}
+
+void score_half(const Tile& tile, std::int64_t block, BlockRange rows, const TileMemory& memory,
+                LinesAhead& ahead) noexcept {
+    HeadRows::Places places;
+    tile.keys.locate(tile.listed, block, rows, places);
+    auto* keys = reinterpret_cast<std::uint16_t*>(memory.keys);
+    tile.keys.half()->pack_keys(keys, places.data(), tile.keys.n_values());
+    tile.keys.half()->score(memory.scores, query_values(tile).data(), tile.n_queries, keys,
+                            tile.keys.n_values(), ahead);
 }
 
 void score_quant(const Tile& tile, std::int64_t block, BlockRange rows, const TileMemory& memory,
@@ -73,23 +95,40 @@ void score_quant(const Tile& tile, std::int64_t block, BlockRange rows, const Ti
                              ahead);
 }
 
+// Calls sum(first query, number of queries, range) for queries that see the same of the block. Those that do
+// not see a row are kept from it, instead of adding it with the weight 0: it may hold an infinity.
+template <class Sum>
+void for_each_range(const BlockRange* ranges, int n_queries, const Sum& sum) noexcept {
+    for (int j = 0; j < n_queries;) {
+        const int first = j;
+        while (j < n_queries && ranges[j] == ranges[first]) ++j;
+        if (!ranges[first].empty()) sum(first, j - first, ranges[first]);
+    }
+}
+
 void accumulate_decoded(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
                         const BlockRange* ranges, const float* factors, const TileMemory& memory,
                         std::int64_t stride, const Partial& partial, LinesAhead& ahead) noexcept {
-    if (!tile.keys_are_values)
+    if (!tile.keys_are_values || !tile.keys.decoded())
         tile.values.decode(tile.listed, block + rows.first, rows.last - rows.first,
                            memory.rows + rows.first * stride, stride);
-    // Queries that see the same of the block. Those that do not see a row are kept from it, instead of
-    // adding it with the weight 0: it may hold an infinity.
-    for (int j = 0; j < tile.n_queries;) {
-        const int run = j;
-        const BlockRange range = ranges[run];
-        while (j < tile.n_queries && ranges[j] == range) ++j;
-        if (range.empty()) continue;
-        k.accumulate(partial.results + run * partial.stride, partial.stride, factors + run, j - run,
-                     memory.scores + run * kBlockPositions, memory.rows, stride, range,
+    for_each_range(ranges, tile.n_queries, [&](int first, int n, BlockRange range) noexcept {
+        k.accumulate(partial.results + first * partial.stride, partial.stride, factors + first, n,
+                     memory.scores + first * kBlockPositions, memory.rows, stride, range,
                      tile.values.n_values(), ahead);
-    }
+    });
+}
+
+void accumulate_half(const Tile& tile, std::int64_t block, BlockRange rows, const BlockRange* ranges,
+                     const float* factors, const TileMemory& memory, const Partial& partial,
+                     LinesAhead& ahead) noexcept {
+    HeadRows::Places places;
+    tile.values.locate(tile.listed, block, rows, places);
+    for_each_range(ranges, tile.n_queries, [&](int first, int n, BlockRange range) noexcept {
+        tile.values.half()->accumulate(partial.results + first * partial.stride, partial.stride,
+                                       factors + first, n, memory.scores + first * kBlockPositions,
+                                       places.data(), range, tile.values.n_values(), ahead);
+    });
 }
 
 void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, const BlockRange* ranges,
@@ -106,6 +145,7 @@ void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, con
 HeadRows::HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values)
     : rows_(&rows),
       quant_(find_quant_attention(rows.type, kernels().isa)),
+      half_(find_half_attention(rows.type, n_values, kernels().isa)),
       decode_(find_kv_decoder(rows.type)),
       offset_(quant::row_bytes(rows.type, first_value)),
       n_values_(n_values) {}
@@ -117,21 +157,25 @@ void HeadRows::decode(const std::int32_t* listed, std::int64_t first, int n, flo
             decode_(rows_->row(listed[first + r]) + offset_, out + r * stride, n_values_);
         return;
     }
-    // Without the division of row(), which takes as long as decoding a short row.
-    std::int64_t number = first % rows_->n_rows;
-    for (int r = 0; r < n; ++r) {
-        decode_(row(number), out + r * stride, n_values_);
-        if (++number == rows_->n_rows) number = 0;
+    for (std::int64_t at = first; at < first + n;) {
+        const Rows rows = neighbours(at, first + n);
+        for (std::int64_t i = 0; i < rows.n; ++i, out += stride)
+            decode_(rows.data + i * rows_->row_bytes, out, n_values_);
+        at += rows.n;
     }
 }
 
 void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange range,
                       Places& places) const noexcept {
-    std::int64_t number = (block + range.first) % rows_->n_rows;
-    for (int s = range.first; s < range.last; ++s) {
-        places[static_cast<std::size_t>(s)] =
-            listed != nullptr ? rows_->row(listed[block + s]) + offset_ : row(number);
-        if (++number == rows_->n_rows) number = 0;
+    const std::byte** to = places.data() + range.first;
+    if (listed != nullptr) {
+        for (int s = range.first; s < range.last; ++s) *to++ = rows_->row(listed[block + s]) + offset_;
+    } else {
+        for (std::int64_t at = block + range.first; at < block + range.last;) {
+            const Rows rows = neighbours(at, block + range.last);
+            for (std::int64_t i = 0; i < rows.n; ++i) *to++ = rows.data + i * rows_->row_bytes;
+            at += rows.n;
+        }
     }
     const auto first = static_cast<std::size_t>(range.first);
     std::fill_n(places.begin(), first, places[first]);
@@ -140,24 +184,26 @@ void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange
 
 void HeadRows::add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
                          LinesAhead& ahead) const noexcept {
-    if (first >= last) return;
     const std::int64_t n_bytes = quant::row_bytes(rows_->type, n_values_);
-    std::int64_t number = first % rows_->n_rows;
-    for (std::int64_t i = first; i < last; ++i) {
-        ahead.add(listed != nullptr ? rows_->row(listed[i]) + offset_ : row(number), n_bytes);
-        if (++number == rows_->n_rows) number = 0;
+    if (listed != nullptr) {
+        for (std::int64_t i = first; i < last; ++i) ahead.add(rows_->row(listed[i]) + offset_, n_bytes);
+        return;
+    }
+    while (first < last) {
+        const Rows rows = neighbours(first, last);
+        ahead.add(rows.data, n_bytes, rows.n, rows_->row_bytes);
+        first += rows.n;
     }
 }
 
 void HeadRows::add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
                                 LinesAhead& ahead) const noexcept {
     while (first < last) {
-        const std::int64_t number = first % rows_->n_rows;
-        const std::int64_t n = std::min(last - first, rows_->n_rows - number);
-        const std::int64_t begin = n * rows_->row_bytes * part / n_parts;
-        const std::int64_t end = n * rows_->row_bytes * (part + 1) / n_parts;
-        ahead.add(rows_->data + number * rows_->row_bytes + begin, end - begin);
-        first += n;
+        const Rows rows = neighbours(first, last);
+        const std::int64_t n_bytes = rows.n * rows_->row_bytes;
+        const std::int64_t begin = n_bytes * part / n_parts;
+        ahead.add(rows.data - offset_ + begin, n_bytes * (part + 1) / n_parts - begin);
+        first += rows.n;
     }
 }
 
@@ -178,6 +224,13 @@ void Partial::clear(int n_queries) const noexcept {
     std::fill_n(results, n_queries * stride, 0.0F);
 }
 
+void Partial::fetch(int n_queries) const noexcept {
+    LinesAhead lines;
+    lines.add(reinterpret_cast<const std::byte*>(results),
+              (n_queries * (stride + 2)) * static_cast<std::int64_t>(sizeof *results));
+    ask_for(lines);
+}
+
 TileMemory::TileMemory(float* memory, std::int64_t max_row) noexcept
     : keys(memory), rows(keys + key_floats(max_row)), scores(rows + kBlockPositions * row_stride(max_row)) {}
 
@@ -188,7 +241,7 @@ std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
 void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
     LinesAhead lines;
     add_block(tile, block, last, lines);
-    for (const std::byte* line : lines.rest()) bring_near(line);
+    ask_for(lines);
 }
 
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
@@ -210,6 +263,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
     const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
     if (tile.keys.quant() != nullptr)
         score_quant(tile, block, rows, memory, ahead);
+    else if (tile.keys.half() != nullptr)
+        score_half(tile, block, rows, memory, ahead);
     else
         score_decoded(k, tile, block, rows, memory, stride, ahead);
     std::array<float, kTileQueries> factors;
@@ -217,6 +272,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
             factors.data());
     if (tile.values.quant() != nullptr)
         accumulate_quant(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
+    else if (tile.values.half() != nullptr)
+        accumulate_half(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
     else
         accumulate_decoded(k, tile, block, rows, ranges.data(), factors.data(), memory, stride, partial,
                            ahead);

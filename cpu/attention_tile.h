@@ -3,6 +3,7 @@
 // Tiles: the queries that are done together since they read the same cached rows, and what attention.cpp does
 // to a tile, block by block of these rows. What a tile needs in memory is in the thread's scratch.
 
+#include "cpu/attention_half.h"
 #include "cpu/attention_kernels.h"
 #include "cpu/attention_quant.h"
 #include "cpu/quantize.h"
@@ -25,8 +26,10 @@ class HeadRows {
     HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values);
 
     std::int64_t n_values() const noexcept { return n_values_; }
-    // The kernels that read the rows as they are; nullptr: they have to be decoded.
+    // The kernels that read the rows as they are, integers or halves; without either they have to be decoded.
     const QuantAttention* quant() const noexcept { return quant_; }
+    const HalfAttention* half() const noexcept { return half_; }
+    bool decoded() const noexcept { return quant_ == nullptr && half_ == nullptr; }
 
     // Rows of positions first, first + 1, … or of listed[first], …, `stride` floats apart in out.
     void decode(const std::int32_t* listed, std::int64_t first, int n, float* out,
@@ -45,12 +48,23 @@ class HeadRows {
                           LinesAhead& ahead) const noexcept;
 
   private:
-    const std::byte* row(std::int64_t number) const noexcept {
-        return rows_->data + number * rows_->row_bytes + offset_;
+    // n rows that lie one after the other.
+    struct Rows {
+        const std::byte* data;
+        std::int64_t n;
+    };
+
+    // Those of positions first, first + 1, … before `last`, up to where the rows begin anew.
+    Rows neighbours(std::int64_t first, std::int64_t last) const noexcept {
+        // Mostly no division, which takes as long as decoding a short row.
+        const std::int64_t number = first < rows_->n_rows ? first : first % rows_->n_rows;
+        return {rows_->data + number * rows_->row_bytes + offset_,
+                std::min(last - first, rows_->n_rows - number)};
     }
 
     const KvRows* rows_ = nullptr;
     const QuantAttention* quant_ = nullptr;
+    const HalfAttention* half_ = nullptr;
     quant::DecodeFn decode_ = nullptr;
     std::int64_t offset_ = 0;
     std::int64_t n_values_ = 0;
@@ -96,11 +110,14 @@ struct Partial {
 
     // Of no rows at all.
     void clear(int n_queries) const noexcept;
+
+    // Asks for it, the partial of n_queries.
+    void fetch(int n_queries) const noexcept;
 };
 
 // What a thread works in, for rows of which a head reads up to max_row values.
 struct TileMemory {
-    float* keys;  // also PackedKeys
+    float* keys;  // also PackedKeys, or halves
     float* rows;
     float* scores;
 

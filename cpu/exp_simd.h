@@ -28,12 +28,9 @@ inline constexpr float kP3 = 0x1.1239d4p-7F;
 inline constexpr float kP4 = 0x1.6a244cp-10F;
 }  // namespace exp_constants
 
-GR_AVX512_INLINE __m512 exp_avx512(__m512 x) noexcept {
+// For x within kLowest … kHighest, or NaN; of lower ones it gives some number or NaN.
+GR_AVX512_INLINE __m512 exp_in_range_avx512(__m512 x) noexcept {
     using namespace exp_constants;
-    // Of a NaN and a number, min and max return what comes second. The zero-masked forms are those that g++
-    // 12 does not warn in.
-    x = _mm512_maskz_max_ps(0xffff, _mm512_set1_ps(kLowest),
-                            _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(kHighest), x));
     const __m512 rounder = _mm512_set1_ps(kRounder);
     const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(kLog2E), rounder), rounder);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(kLn2High), x);
@@ -44,6 +41,14 @@ GR_AVX512_INLINE __m512 exp_avx512(__m512 x) noexcept {
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kP0));
     p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r);
     return _mm512_maskz_scalef_ps(0xffff, _mm512_add_ps(p, _mm512_set1_ps(1.0F)), n);
+}
+
+GR_AVX512_INLINE __m512 exp_avx512(__m512 x) noexcept {
+    using namespace exp_constants;
+    // Of a NaN and a number, min and max return what comes second. The zero-masked forms are those that g++
+    // 12 does not warn in.
+    return exp_in_range_avx512(_mm512_maskz_max_ps(0xffff, _mm512_set1_ps(kLowest),
+                                                   _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(kHighest), x)));
 }
 
 GR_AVX2_INLINE __m256 exp_avx2(__m256 x) noexcept {

@@ -8,18 +8,13 @@
 
 #include <cfloat>
 #include <cmath>
+#include <set>
 #include <vector>
 
 namespace greenroom::cpu {
 namespace {
 
 constexpr auto kBlock = static_cast<std::size_t>(kBlockPositions);
-
-LinesAhead nothing() {
-    LinesAhead lines;
-    lines.finish();
-    return lines;
-}
 
 class AttentionKernelsOf : public testing::TestWithParam<Isa> {
   protected:
@@ -51,7 +46,7 @@ TEST_P(AttentionKernelsOf, PackKeysTurnsSixteenRowsAround) {
 
 // n · 2^-24 · Σ|a·b| bounds the rounding of any order of summation in float32.
 TEST_P(AttentionKernelsOf, ScoresAreTheReferencesForAnyNumberOfQueries) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     for (const std::int64_t n_values : {1, 63, 64, 80, 130})
         for (const int n_queries : {1, 2, 3, 5, 6, 7, 8, 13, 64}) {
             const auto q = test::random_floats(n_queries * n_values, 2);
@@ -74,7 +69,7 @@ TEST_P(AttentionKernelsOf, ScoresAreTheReferencesForAnyNumberOfQueries) {
 }
 
 TEST_P(AttentionKernelsOf, AQuerysNumbersDoNotDependOnTheOthers) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     constexpr std::int64_t kValues = 96;
     constexpr std::int64_t kStride = 112;
     const auto q = test::random_floats(kTileQueries * kValues, 4);
@@ -128,7 +123,7 @@ TEST_P(AttentionKernelsOf, WeighsWhatAQuerySeesAndNothingElse) {
 }
 
 TEST_P(AttentionKernelsOf, ResultsAreTheReferencesForAnyNumberOfQueriesAndAnyRange) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     for (const std::int64_t n_values : {17, 32, 80, 96, 128, 160})
         for (const int n_queries : {1, 2, 4, 6, 9, 64})
             for (const BlockRange range : {BlockRange{0, 64}, BlockRange{5, 6}, BlockRange{0, 63}}) {
@@ -150,9 +145,36 @@ TEST_P(AttentionKernelsOf, ResultsAreTheReferencesForAnyNumberOfQueriesAndAnyRan
             }
 }
 
+// The lines that loops of n_steps ask for, counted from `data` on.
+std::set<std::int64_t> lines_of(LinesAhead ahead, const std::byte* data, std::int64_t n_steps) {
+    std::set<std::int64_t> lines;
+    while (!ahead.empty()) {
+        const LinesAhead::Lines some = ahead.take(n_steps);
+        for (std::int64_t i = 0; i < n_steps; ++i) lines.insert((some[i] - data) / 64);
+    }
+    return lines;
+}
+
+TEST(LinesAhead, LoopsOfAnyLengthAskForAllLinesThatWereAdded) {
+    const std::vector<std::byte> memory(64 * 400);
+    for (const std::int64_t n_steps : {1, 7, 16, 64}) {
+        LinesAhead neighbours;
+        neighbours.add(memory.data(), 64 * 100 - 5);
+        const auto lines = lines_of(neighbours, memory.data(), n_steps);
+        for (std::int64_t line = 0; line < 100; ++line) EXPECT_TRUE(lines.contains(line)) << line;
+        EXPECT_LE(*lines.rbegin(), 100);
+
+        LinesAhead rows;
+        rows.add(memory.data(), 136, 12, 64 * 9);
+        const auto of_rows = lines_of(rows, memory.data(), n_steps);
+        for (std::int64_t row = 0; row < 12; ++row)
+            for (std::int64_t line = 0; line < 3; ++line) EXPECT_TRUE(of_rows.contains(9 * row + line));
+    }
+}
+
 // Neither more lanes nor their order make a difference.
 TEST(AttentionKernels, Avx2AndAvx512GiveTheSameBits) {
-    LinesAhead ahead = nothing();
+    LinesAhead ahead;
     if (available_isas().back() != Isa::avx512) GTEST_SKIP() << "no AVX-512";
     constexpr std::int64_t kValues = 96;
     constexpr int kQueries = 11;

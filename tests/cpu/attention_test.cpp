@@ -335,6 +335,35 @@ TEST(GqaAttention, SeesWhatTheCachesTypeKeepsOfKeysAndValues) {
     }
 }
 
+TEST(MlaAttention, RowsOfHalvesAreSeenAsTheirFloats) {
+    // A whole number of vectors in keys and values, in keys alone, in neither.
+    for (const MlaShape& shape :
+         {MlaShape{9, 32, 32, 0.1F}, MlaShape{9, 48, 16, 0.1F}, MlaShape{9, 40, 8, 0.1F}})
+        for (const quant::Type type : {quant::Type::F16, quant::Type::BF16}) {
+            constexpr std::int64_t kTokens = 100;
+            const std::int64_t n_values = kTokens * shape.row_dim();
+            const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.row_dim();
+            const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.latent_dim;
+            const auto q = test::random_floats(2 * q_cols, 1);
+            const auto rows = test::random_floats(n_values, 2);
+            std::vector<std::byte> bytes(static_cast<std::size_t>(quant::row_bytes(type, n_values)));
+            std::vector<float> widened(rows.size());
+            quant::encode_row(type, rows.data(), bytes.data(), n_values);
+            quant::decode_row(type, bytes.data(), widened.data(), n_values);
+            ThreadTeam team(2);
+            const Scratch scratch(team.size(), attention_scratch_floats(shape.row_dim()));
+            const auto run = [&](quant::Type cached) {
+                Cache cache(cached, kTokens, shape.row_dim());
+                cache.store(0, widened.data(), kTokens);
+                std::vector<float> out(static_cast<std::size_t>(2 * out_cols));
+                mla_attention(team, scratch, {out.data(), 2, out_cols, out_cols},
+                              {q.data(), 2, q_cols, q_cols}, cache.rows(), kTokens - 2, shape);
+                return out;
+            };
+            EXPECT_EQ(run(type), run(quant::Type::F32)) << shape.latent_dim;
+        }
+}
+
 TEST(MlaAttention, SeesOnlyTheListedPositions) {
     const MlaShape shape{3, 32, 32, 0.2F};
     constexpr std::int64_t n_rows = 50;
