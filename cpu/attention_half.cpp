@@ -57,14 +57,8 @@ template <class Half, int kQueries>
 GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* queries,
                                             const std::uint16_t* keys, std::int64_t begin, std::int64_t end,
                                             LinesAhead::Lines lines) noexcept {
-    __m512 sums[kQueries][kVectors];
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            sums[j][v] =
-                begin == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(scores + j * kBlockPositions + 16 * v);
-    }
+    __m512 sums[kQueries][kVectors] = {};
+    if (begin > 0) load_sums_avx512<kQueries>(sums, scores, kBlockPositions);
     for (std::int64_t i = begin; i < end; i += 2) {
         GR_UNROLL
         for (int k = 0; k < 2; ++k) {
@@ -81,12 +75,7 @@ GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* q
             }
         }
     }
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            _mm512_storeu_ps(scores + j * kBlockPositions + 16 * v, sums[j][v]);
-    }
+    store_sums_avx512<kQueries>(scores, kBlockPositions, sums);
 }
 
 // The tile for n <= kQueries.
@@ -122,13 +111,7 @@ GR_AVX512 [[gnu::noinline]] void accumulate_tile(float* out, std::int64_t out_st
                                                  std::int64_t at, BlockRange range,
                                                  LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            sums[j][v] =
-                _mm512_mul_ps(_mm512_set1_ps(factors[j]), _mm512_loadu_ps(out + j * out_stride + 16 * v));
-    }
+    load_scaled_sums_avx512<kQueries>(sums, out, out_stride, factors);
     for (int s = range.first; s < range.last; ++s) {
         bring_near(lines[s - range.first]);
         __m512 value[kVectors];
@@ -141,11 +124,7 @@ GR_AVX512 [[gnu::noinline]] void accumulate_tile(float* out, std::int64_t out_st
             for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(weight, value[v], sums[j][v]);
         }
     }
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(out + j * out_stride + 16 * v, sums[j][v]);
-    }
+    store_sums_avx512<kQueries>(out, out_stride, sums);
 }
 
 template <class Half, int kQueries>

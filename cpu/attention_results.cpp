@@ -71,13 +71,7 @@ GR_AVX512_INLINE void accumulate_tile_avx512(float* out, std::int64_t out_stride
                                              std::int64_t value_stride, BlockRange range,
                                              LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            sums[j][v] =
-                _mm512_mul_ps(_mm512_set1_ps(factors[j]), _mm512_loadu_ps(out + j * out_stride + 16 * v));
-    }
+    load_scaled_sums_avx512<kQueries>(sums, out, out_stride, factors);
     for (int s = range.first; s < range.last; ++s) {
         bring_near(lines[s - range.first]);
         __m512 value[kVectors];
@@ -90,11 +84,7 @@ GR_AVX512_INLINE void accumulate_tile_avx512(float* out, std::int64_t out_stride
             for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(weight, value[v], sums[j][v]);
         }
     }
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(out + j * out_stride + 16 * v, sums[j][v]);
-    }
+    store_sums_avx512<kQueries>(out, out_stride, sums);
 }
 
 template <int kQueries, int kVectors>

@@ -58,14 +58,8 @@ template <int kQueries, int kVectors>
 GR_AVX512_INLINE void score_tile_avx512(float* scores, const float* const* queries, const float* keys,
                                         std::int64_t begin, std::int64_t end,
                                         LinesAhead::Lines lines) noexcept {
-    __m512 sums[kQueries][kVectors];
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            sums[j][v] =
-                begin == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(scores + j * kBlockPositions + 16 * v);
-    }
+    __m512 sums[kQueries][kVectors] = {};
+    if (begin > 0) load_sums_avx512<kQueries>(sums, scores, kBlockPositions);
     for (std::int64_t i = begin; i < end; ++i) {
         bring_near(lines[i - begin]);
         __m512 key[kVectors];
@@ -78,12 +72,7 @@ GR_AVX512_INLINE void score_tile_avx512(float* scores, const float* const* queri
             for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(query, key[v], sums[j][v]);
         }
     }
-    GR_UNROLL
-    for (int j = 0; j < kQueries; ++j) {
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v)
-            _mm512_storeu_ps(scores + j * kBlockPositions + 16 * v, sums[j][v]);
-    }
+    store_sums_avx512<kQueries>(scores, kBlockPositions, sums);
 }
 
 // The tile for n <= kQueries.

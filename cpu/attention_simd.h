@@ -23,6 +23,36 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
+// The sums of a tile in registers: out[j] of some vectors, times factors[j], and back.
+template <int kQueries, int kVectors>
+GR_AVX512_INLINE void load_sums_avx512(__m512 (*sums)[kVectors], const float* out,
+                                       std::int64_t out_stride) noexcept {
+    GR_UNROLL
+    for (int j = 0; j < kQueries; ++j) {
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_loadu_ps(out + j * out_stride + 16 * v);
+    }
+}
+template <int kQueries, int kVectors>
+GR_AVX512_INLINE void load_scaled_sums_avx512(__m512 (*sums)[kVectors], const float* out,
+                                              std::int64_t out_stride, const float* factors) noexcept {
+    load_sums_avx512<kQueries>(sums, out, out_stride);
+    GR_UNROLL
+    for (int j = 0; j < kQueries; ++j) {
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_mul_ps(_mm512_set1_ps(factors[j]), sums[j][v]);
+    }
+}
+template <int kQueries, int kVectors>
+GR_AVX512_INLINE void store_sums_avx512(float* out, std::int64_t out_stride,
+                                        const __m512 (*sums)[kVectors]) noexcept {
+    GR_UNROLL
+    for (int j = 0; j < kQueries; ++j) {
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(out + j * out_stride + 16 * v, sums[j][v]);
+    }
+}
+
 // A bit for each position of a block.
 inline std::uint64_t bits_of(BlockRange range) noexcept {
     if (range.empty()) return 0;

@@ -130,7 +130,8 @@ struct FourTerms {
 };
 
 // How far ahead rows are fetched: this behind the start of the last of the four in use. (Without their
-// length, 8 KiB for all: Q8_0 with rows of 4096 values 25 instead of 32 GB/s. Of 1 to 16 KiB this is best.)
+// length, 8 KiB for all: Q8_0 with rows of 4096 values 25 instead of 32 GB/s. Of 1 to 16 KiB this is best
+// for a thread that has its core to itself.)
 inline constexpr std::int64_t kAhead = 6144;
 
 // Processors fetch ahead by themselves, but not from one page into the next. So where the lines that are
