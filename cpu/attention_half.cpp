@@ -104,6 +104,14 @@ GR_AVX512 void score_avx512(float* scores, const float* const* queries, int n_qu
     }
 }
 
+template <class Half>
+struct ValuesOfHalves {
+    const std::byte* const* rows;
+    std::int64_t at;
+
+    GR_AVX512_INLINE __m512 load(int s, int v) const noexcept { return Half::load(rows[s] + at + 32 * v); }
+};
+
 // out[j] of 32 values, which begin `at` bytes after those of a row.
 template <class Half, int kQueries>
 GR_AVX512 [[gnu::noinline]] void accumulate_tile(float* out, std::int64_t out_stride, const float* factors,
@@ -112,18 +120,7 @@ GR_AVX512 [[gnu::noinline]] void accumulate_tile(float* out, std::int64_t out_st
                                                  LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
     load_scaled_sums_avx512<kQueries>(sums, out, out_stride, factors);
-    for (int s = range.first; s < range.last; ++s) {
-        bring_near(lines[s - range.first]);
-        __m512 value[kVectors];
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) value[v] = Half::load(rows[s] + at + 32 * v);
-        GR_UNROLL
-        for (int j = 0; j < kQueries; ++j) {
-            const __m512 weight = _mm512_set1_ps(weights[j * kBlockPositions + s]);
-            GR_UNROLL
-            for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(weight, value[v], sums[j][v]);
-        }
-    }
+    add_weighted_avx512<kQueries>(sums, weights, ValuesOfHalves<Half>{rows, at}, range, lines);
     store_sums_avx512<kQueries>(out, out_stride, sums);
 }
 

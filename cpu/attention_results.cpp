@@ -65,6 +65,15 @@ GR_AVX2_INLINE void accumulate_group_avx2(int n, float* out, std::int64_t out_st
     }
 }
 
+struct ValuesOfFloats {
+    const float* values;
+    std::int64_t stride;
+
+    GR_AVX512_INLINE __m512 load(int s, int v) const noexcept {
+        return _mm512_loadu_ps(values + s * stride + 16 * v);
+    }
+};
+
 template <int kQueries, int kVectors>
 GR_AVX512_INLINE void accumulate_tile_avx512(float* out, std::int64_t out_stride, const float* factors,
                                              const float* weights, const float* values,
@@ -72,18 +81,7 @@ GR_AVX512_INLINE void accumulate_tile_avx512(float* out, std::int64_t out_stride
                                              LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
     load_scaled_sums_avx512<kQueries>(sums, out, out_stride, factors);
-    for (int s = range.first; s < range.last; ++s) {
-        bring_near(lines[s - range.first]);
-        __m512 value[kVectors];
-        GR_UNROLL
-        for (int v = 0; v < kVectors; ++v) value[v] = _mm512_loadu_ps(values + s * value_stride + 16 * v);
-        GR_UNROLL
-        for (int j = 0; j < kQueries; ++j) {
-            const __m512 weight = _mm512_set1_ps(weights[j * kBlockPositions + s]);
-            GR_UNROLL
-            for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(weight, value[v], sums[j][v]);
-        }
-    }
+    add_weighted_avx512<kQueries>(sums, weights, ValuesOfFloats{values, value_stride}, range, lines);
     store_sums_avx512<kQueries>(out, out_stride, sums);
 }
 

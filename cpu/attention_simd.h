@@ -23,6 +23,12 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
+// To the second-level cache: the first is full. Inlined early, since g++ 12 takes a function that only
+// prefetches for one without effect and drops the call.
+[[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
+    _mm_prefetch(line, _MM_HINT_T1);
+}
+
 // The sums of a tile in registers: out[j] of some vectors, times factors[j], and back.
 template <int kQueries, int kVectors>
 GR_AVX512_INLINE void load_sums_avx512(__m512 (*sums)[kVectors], const float* out,
@@ -53,16 +59,28 @@ GR_AVX512_INLINE void store_sums_avx512(float* out, std::int64_t out_stride,
     }
 }
 
+// sums[j] += weights[j][s] · the vectors of values.load(s, …), the s of `range` in this order.
+template <int kQueries, int kVectors, class Values>
+GR_AVX512_INLINE void add_weighted_avx512(__m512 (*sums)[kVectors], const float* weights, Values values,
+                                          BlockRange range, LinesAhead::Lines lines) noexcept {
+    for (int s = range.first; s < range.last; ++s) {
+        bring_near(lines[s - range.first]);
+        __m512 value[kVectors];
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v) value[v] = values.load(s, v);
+        GR_UNROLL
+        for (int j = 0; j < kQueries; ++j) {
+            const __m512 weight = _mm512_set1_ps(weights[j * kBlockPositions + s]);
+            GR_UNROLL
+            for (int v = 0; v < kVectors; ++v) sums[j][v] = _mm512_fmadd_ps(weight, value[v], sums[j][v]);
+        }
+    }
+}
+
 // A bit for each position of a block.
 inline std::uint64_t bits_of(BlockRange range) noexcept {
     if (range.empty()) return 0;
     return ~std::uint64_t{0} >> (kBlockPositions - range.last) & ~std::uint64_t{0} << range.first;
-}
-
-// To the second-level cache: the first is full. Inlined early, since g++ 12 takes a function that only
-// prefetches for one without effect and drops the call.
-[[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
-    _mm_prefetch(line, _MM_HINT_T1);
 }
 
 void pack_keys_scalar(float* keys, const float* rows, std::int64_t row_stride,
