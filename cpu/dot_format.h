@@ -18,9 +18,8 @@
 //
 //     scales(block)                  the 8 scales
 //     minimums(block)                likewise what is added to every weight of a block
-//     scales_avx512(headers)         16 scales, and
-//     minimums_avx512(headers)       minimums, of what stands before the nibbles; only for blocks of 16 bytes
-//                                    of nibbles with at most 4 before them
+//     scales_of_four_avx512(chunks, s)      those of four chunks: of block 4h + l of chunk r in lane 4l + r
+//     of minimums_of_four_avx512(chunks, m)    vector h of two
 //
 // else
 //
@@ -45,11 +44,6 @@ namespace greenroom::cpu {
 
 template <class Format>
 inline constexpr int kBlocksPerChunk = ActivationBlock::kValues / Format::Block::kValues;
-
-template <class Format>
-inline constexpr bool kHasHeadersBeforeNibbles = requires {
-    &Format::scales_avx512;
-};
 
 // Groups of 256 values.
 template <class Format>
@@ -102,8 +96,7 @@ GR_AVX2_INLINE __m256i nibbles_avx2(const std::uint8_t* bytes) noexcept {
     return _mm256_and_si256(shifted, _mm256_set1_epi8(0xf));
 }
 
-// 16 bytes of each of four blocks, `stride` bytes apart, in a 128-bit lane each. (Two loads of 64 bytes and a
-// shuffle of words take less instructions and a third more time where the blocks come from memory.)
+// 16 bytes of each of four blocks, `stride` bytes apart, in a 128-bit lane each.
 GR_AVX512_INLINE __m512i load_lanes_avx512(const void* bytes, std::size_t stride) noexcept {
     const auto lane = [=](std::size_t i) {
         return reinterpret_cast<const __m128i*>(static_cast<const std::byte*>(bytes) + i * stride);
@@ -121,41 +114,82 @@ GR_AVX512_INLINE void nibbles_avx512(__m512i bytes, __m512i* nibbles) noexcept {
     nibbles[1] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), nibble);
 }
 
+// Four blocks of 16 bytes of nibbles behind a header of up to four: of the 64 bytes from the first of them on
+// 128-bit lane l holds the header of block l and the first of its nibbles; of those that begin four headers
+// later it holds the others.
+template <class Block>
+inline constexpr bool kLanesReachHeaders = sizeof(Block) <= 20;
+template <class Block>
+struct LanesOfBlocks {
+    static constexpr int kHeader = sizeof(Block) - 16;
+    static constexpr std::uint8_t kNone = 0x80;
+    struct Indices {
+        alignas(64) std::uint8_t headers[64]{};  // to each of the four numbers of a lane
+        alignas(64) std::uint8_t first[64]{};
+        alignas(64) std::uint8_t others[64]{};
+        std::uint64_t are_others = 0;
+    };
+    static constexpr Indices kIndices = [] {
+        Indices all;
+        for (int i = 0; i < 64; ++i) {
+            const int at = i / 16 * kHeader;  // where the block of this lane begins in it
+            const int nibble = at + kHeader + i % 16;
+            all.headers[i] = i % 4 < kHeader ? static_cast<std::uint8_t>(at + i % 4) : kNone;
+            all.first[i] = nibble < 16 ? static_cast<std::uint8_t>(nibble) : kNone;
+            all.others[i] = nibble < 16 ? kNone : static_cast<std::uint8_t>(nibble - 4 * kHeader);
+            if (nibble >= 16) all.are_others |= std::uint64_t{1} << i;
+        }
+        return all;
+    }();
+
+    // The nibbles of each in a lane.
+    GR_AVX512_INLINE static __m512i nibbles(const Block* blocks) noexcept {
+        const __m512i first = _mm512_loadu_si512(blocks);
+        const __m512i others = _mm512_loadu_si512(reinterpret_cast<const std::byte*>(blocks) + 4 * kHeader);
+        return _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(first, _mm512_load_si512(kIndices.first)),
+                                        kIndices.are_others, others, _mm512_load_si512(kIndices.others));
+    }
+};
+
 // 256 weights by halves of blocks, of blocks that hold 16 bytes of nibbles as qs.
 template <class Block>
 GR_AVX512_INLINE void nibbles_of_blocks_avx512(const Block* block, __m512i* nibbles) noexcept {
     GR_UNROLL
-    for (int h = 0; h < 2; ++h)
-        nibbles_avx512(load_lanes_avx512(block[4 * h].qs, sizeof(Block)), nibbles + 2 * h);
+    for (int h = 0; h < 2; ++h) {
+        if constexpr (kLanesReachHeaders<Block>)
+            nibbles_avx512(LanesOfBlocks<Block>::nibbles(block + 4 * h), nibbles + 2 * h);
+        else
+            nibbles_avx512(load_lanes_avx512(block[4 * h].qs, sizeof(Block)), nibbles + 2 * h);
+    }
 }
 
-// What stands before the nibbles of blocks 4h … 4h + 3 of four rows: that of block 4h + l of row r in lane
-// 4l + r. Of the 64 bytes from block 4h on each 128-bit lane holds the header of its block, which begins a
-// few bytes behind the lane.
-template <class Block>
-struct HeaderPlaces {
-    static constexpr unsigned kBytes = sizeof(Block) - 16;
-    static_assert(kBytes <= 4);
-    // For the bytes of a lane: the header to each of its four numbers.
-    alignas(64) static constexpr auto kIndices = [] {
-        std::array<std::uint8_t, 64> all{};
-        for (unsigned i = 0; i < 64; ++i)
-            all[i] = static_cast<std::uint8_t>(i % 4 < kBytes ? i / 16 * kBytes + i % 4 : 0x80);
-        return all;
-    }();
-};
+// The first four bytes of blocks 4h … 4h + 3 of four rows: those of block 4h + l of row r in lane 4l + r.
 template <class Block>
 GR_AVX512_INLINE __m512i headers_of_four_avx512(const Block* const* rows, int h) noexcept {
-    const __m512i places = _mm512_load_si512(HeaderPlaces<Block>::kIndices.data());
-    __m512i all = _mm512_shuffle_epi8(_mm512_loadu_si512(rows[0] + 4 * h), places);
-    all = _mm512_mask_shuffle_epi8(all, 0x00f000f000f000f0, _mm512_loadu_si512(rows[1] + 4 * h), places);
-    all = _mm512_mask_shuffle_epi8(all, 0x0f000f000f000f00, _mm512_loadu_si512(rows[2] + 4 * h), places);
-    return _mm512_mask_shuffle_epi8(all, 0xf000f000f000f000, _mm512_loadu_si512(rows[3] + 4 * h), places);
+    if constexpr (kLanesReachHeaders<Block>) {
+        const __m512i places = _mm512_load_si512(LanesOfBlocks<Block>::kIndices.headers);
+        __m512i all = _mm512_shuffle_epi8(_mm512_loadu_si512(rows[0] + 4 * h), places);
+        all = _mm512_mask_shuffle_epi8(all, 0x00f000f000f000f0, _mm512_loadu_si512(rows[1] + 4 * h), places);
+        all = _mm512_mask_shuffle_epi8(all, 0x0f000f000f000f00, _mm512_loadu_si512(rows[2] + 4 * h), places);
+        return _mm512_mask_shuffle_epi8(all, 0xf000f000f000f000, _mm512_loadu_si512(rows[3] + 4 * h), places);
+    } else {
+        __m512i lanes[4];
+        GR_UNROLL
+        for (int r = 0; r < 4; ++r) lanes[r] = load_lanes_avx512(rows[r] + 4 * h, sizeof(Block));
+        return _mm512_unpacklo_epi64(_mm512_unpacklo_epi32(lanes[0], lanes[1]),
+                                     _mm512_unpacklo_epi32(lanes[2], lanes[3]));
+    }
 }
 
-// Float16 numbers in the lower halves of 16 lanes.
-GR_AVX512_INLINE __m512 low_halves_avx512(__m512i lanes) noexcept {
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes));
+// Float16 numbers that stand kAt bytes from the start of the blocks of four rows, as scales_of_four_avx512
+// gives them.
+template <int kAt, class Block>
+GR_AVX512_INLINE void halves_of_four_avx512(const Block* const* rows, __m512* halves) noexcept {
+    GR_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        const __m512i words = _mm512_srli_epi32(headers_of_four_avx512(rows, h), 8 * kAt);
+        halves[h] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+    }
 }
 
 // Bit `from` of every byte, moved to bit `to`. Call it with constants.

@@ -45,6 +45,30 @@ struct IQ4XS {
         const __m256i scale = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
         return _mm256_mul_ps(_mm256_cvtepi32_ps(scale), _mm256_set1_ps(_cvtsh_ss(block->d)));
     }
+
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        // d and scales_h of chunk r, and scales_l, in lanes 4l + r.
+        __m128i headers[4];
+        GR_UNROLL
+        for (int r = 0; r < 4; ++r)
+            headers[r] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(chunks[r]));
+        const __m128i first = _mm_unpacklo_epi32(headers[0], headers[1]);
+        const __m128i second = _mm_unpacklo_epi32(headers[2], headers[3]);
+        const __m512i d_and_high = _mm512_broadcast_i32x4(_mm_unpacklo_epi64(first, second));
+        const __m512i low_bits = _mm512_broadcast_i32x4(_mm_unpackhi_epi64(first, second));
+        const __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(d_and_high));
+        const __m512i high_bits = _mm512_srli_epi32(d_and_high, 12);  // bits 2g and 2g + 1 in 4 and 5
+        const __m512i l = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            const __m512i group = _mm512_add_epi32(l, _mm512_set1_epi32(4 * h));
+            const __m512i low = _mm512_and_si512(_mm512_srlv_epi32(low_bits, _mm512_slli_epi32(group, 2)),
+                                                 _mm512_set1_epi32(0xf));
+            const __m512i high = _mm512_srlv_epi32(high_bits, _mm512_slli_epi32(group, 1));
+            const __m512i scale = merge_bits_avx512(low, high, _mm512_set1_epi32(0x30));
+            scales[h] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(scale, _mm512_set1_epi32(32))), d);
+        }
+    }
 };
 
 }  // namespace

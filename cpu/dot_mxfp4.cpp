@@ -40,10 +40,14 @@ struct MXFP4 {
         return _mm256_mul_ps(_mm256_castsi256_ps(powers), _mm256_set1_ps(0.5F));
     }
 
-    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
         const __m512i lowest = _mm512_set1_epi32(0x00400000);
-        const __m512i powers = _mm512_max_epu32(_mm512_slli_epi32(headers, 23), lowest);
-        return _mm512_mul_ps(_mm512_castsi512_ps(powers), _mm512_set1_ps(0.5F));
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            const __m512i e = headers_of_four_avx512(chunks, h);
+            const __m512i powers = _mm512_max_epu32(_mm512_slli_epi32(e, 23), lowest);
+            scales[h] = _mm512_mul_ps(_mm512_castsi512_ps(powers), _mm512_set1_ps(0.5F));
+        }
     }
 
   private:

@@ -26,8 +26,8 @@ struct Q4_0 {
         return gather_halves(block, offsetof(Block, d));
     }
 
-    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
-        return low_halves_avx512(headers);
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        halves_of_four_avx512<offsetof(Block, d)>(chunks, scales);
     }
 };
 

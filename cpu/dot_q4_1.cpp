@@ -30,11 +30,12 @@ struct Q4_1 {
         return gather_halves(block, offsetof(Block, m));
     }
 
-    GR_AVX512_INLINE static __m512 scales_avx512(__m512i headers) noexcept {
-        return low_halves_avx512(headers);
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        halves_of_four_avx512<offsetof(Block, d)>(chunks, scales);
     }
-    GR_AVX512_INLINE static __m512 minimums_avx512(__m512i headers) noexcept {
-        return low_halves_avx512(_mm512_srli_epi32(headers, 16));
+    GR_AVX512_INLINE static void minimums_of_four_avx512(const Block* const* chunks,
+                                                         __m512* minimums) noexcept {
+        halves_of_four_avx512<offsetof(Block, m)>(chunks, minimums);
     }
 };
 

@@ -33,6 +33,10 @@ struct Q5_0 {
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, d));
     }
+
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        halves_of_four_avx512<offsetof(Block, d)>(chunks, scales);
+    }
 };
 
 }  // namespace

@@ -36,6 +36,14 @@ struct Q5_1 {
     GR_AVX2_INLINE static __m256 minimums(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, m));
     }
+
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        halves_of_four_avx512<offsetof(Block, d)>(chunks, scales);
+    }
+    GR_AVX512_INLINE static void minimums_of_four_avx512(const Block* const* chunks,
+                                                         __m512* minimums) noexcept {
+        halves_of_four_avx512<offsetof(Block, m)>(chunks, minimums);
+    }
 };
 
 }  // namespace

@@ -35,6 +35,10 @@ struct Q8_0 {
         return gather_halves(block, offsetof(Block, d));
     }
 
+    GR_AVX512_INLINE static void scales_of_four_avx512(const Block* const* chunks, __m512* scales) noexcept {
+        halves_of_four_avx512<offsetof(Block, d)>(chunks, scales);
+    }
+
   private:
     GR_AVX512_INLINE static __m512i two_blocks(const Block* block) noexcept {
         const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[0].qs));

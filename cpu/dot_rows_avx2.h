@@ -181,7 +181,7 @@ template <class Format, int kPlanes>
 GR_AVX2_INLINE void add_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                   const ActivationBlock* x, std::int64_t n_values, float* sums) noexcept {
     const std::int64_t n_chunks = activation_blocks(n_values);
-    RowsOfFour<Format> four(rows, row_bytes, n_rows, n_values);
+    RowsOfFour<Format, ActivationBlock> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
         four.begin(r);
         __m128 sum = _mm_load_ps(sums + r);

@@ -130,6 +130,9 @@ struct alignas(64) ActivationHalves {
     }
 };
 
+template <>
+inline constexpr bool kCrowdsFirstLevel<ActivationHalves<2>> = true;
+
 // The four 128-bit lanes.
 GR_AVX512_INLINE void split_avx512(__m512 v, __m128* lanes) noexcept {
     lanes[0] = _mm512_castps512_ps128(v);
@@ -142,24 +145,14 @@ GR_AVX512_INLINE void split_avx512(__m512 v, __m128* lanes) noexcept {
 template <class Format, int kPlanes>
 GR_AVX512_INLINE void take_block_numbers(const typename Format::Block* const* chunks,
                                          BlockSums<Format, kPlanes>& sums) noexcept {
-    if constexpr (kHasHeadersBeforeNibbles<Format>) {
+    __m512 numbers[2];
+    Format::scales_of_four_avx512(chunks, numbers);
+    GR_UNROLL
+    for (int h = 0; h < 2; ++h) split_avx512(numbers[h], sums.scales + 4 * h);
+    if constexpr (Format::kHasMin) {
+        Format::minimums_of_four_avx512(chunks, numbers);
         GR_UNROLL
-        for (int h = 0; h < 2; ++h) {
-            const __m512i headers = headers_of_four_avx512(chunks, h);
-            split_avx512(Format::scales_avx512(headers), sums.scales + 4 * h);
-            if constexpr (Format::kHasMin)
-                split_avx512(Format::minimums_avx512(headers), sums.minimums + 4 * h);
-        }
-    } else {
-        __m256 numbers[kFour];
-        GR_UNROLL
-        for (int r = 0; r < kFour; ++r) numbers[r] = Format::scales(chunks[r]);
-        turn_block_numbers(numbers, sums.scales);
-        if constexpr (Format::kHasMin) {
-            GR_UNROLL
-            for (int r = 0; r < kFour; ++r) numbers[r] = Format::minimums(chunks[r]);
-            turn_block_numbers(numbers, sums.minimums);
-        }
+        for (int h = 0; h < 2; ++h) split_avx512(numbers[h], sums.minimums + 4 * h);
     }
 }
 
@@ -207,7 +200,7 @@ GR_AVX512_INLINE void add_rows_avx512(const std::byte* rows, std::int64_t row_by
                                       const ActivationBlock* x, const X* as_met, std::int64_t n_values,
                                       float* sums) noexcept {
     const std::int64_t n_chunks = activation_blocks(n_values);
-    RowsOfFour<Format> four(rows, row_bytes, n_rows, n_values);
+    RowsOfFour<Format, X> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
         four.begin(r);
         __m128 sum = _mm_load_ps(sums + r);
