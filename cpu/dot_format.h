@@ -18,8 +18,9 @@
 //
 //     scales(block)                  the 8 scales
 //     minimums(block)                likewise what is added to every weight of a block
-//     scales_of_four_avx512(chunks, s)      those of four chunks: of block 4h + l of chunk r in lane 4l + r
-//     of minimums_of_four_avx512(chunks, m)    vector h of two
+//     scales_of_four_avx512(chunks, s)    those of four chunks as two vectors: that of block 4h + l of
+//                                    chunk r in lane 4l + r of s[h]
+//     minimums_of_four_avx512(chunks, m)    likewise
 //
 // else
 //
