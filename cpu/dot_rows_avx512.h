@@ -73,16 +73,18 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
         const ActivationBlock& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
+        __m512i sums[kPlanes];
         GR_UNROLL
-        for (int p = 0; p < kPlanes; ++p) lanes[p][r] = scales.first_lanes(r, x, p);
+        for (int p = 0; p < kPlanes; ++p) sums[p] = scales.first_lanes(r, x, p);
         GR_UNROLL
         for (int i = 0; i < 4; ++i) {
             const __m512i scale = scales.spread(r, static_cast<std::size_t>(i));
             GR_UNROLL
             for (int p = 0; p < kPlanes; ++p)
-                add_products_avx512(lanes[p][r], _mm512_maddubs_epi16(w[i], load_plane_avx512(x, p, i)),
-                                    scale);
+                add_products_avx512(sums[p], _mm512_maddubs_epi16(w[i], load_plane_avx512(x, p, i)), scale);
         }
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p) lanes[p][r] = sums[p];
     }
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
@@ -170,9 +172,10 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int h = 0; h < 2; ++h) {
-            lanes[p][h][r] = _mm512_setzero_si512();
-            add_byte_products_avx512(lanes[p][h][r], w[2 * h], x.planes[p][2 * h]);
-            add_byte_products_avx512(lanes[p][h][r], w[2 * h + 1], x.planes[p][2 * h + 1]);
+            __m512i sum = _mm512_setzero_si512();
+            add_byte_products_avx512(sum, w[2 * h], x.planes[p][2 * h]);
+            add_byte_products_avx512(sum, w[2 * h + 1], x.planes[p][2 * h + 1]);
+            lanes[p][h][r] = sum;
         }
     }
     BlockSums<Format, kPlanes> sums;
