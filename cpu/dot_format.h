@@ -26,7 +26,8 @@
 //
 //     scales(block)                  8 or 16 integers, as words of one vector
 //     minimums(block)                likewise
-//     factor(block)                  d, a float16: what the scales are multiplied by
+//     factor(block)                  d, a float16: what the scales are multiplied by,
+//     kUnit                          if there is one, a power of two: and by this
 //     minimum_factor(block)          dmin: minus what the minimums are multiplied by
 //
 // A row may end in fewer than 8 blocks of 32; these are copied to zeroed blocks first, and meet activations
@@ -42,6 +43,14 @@
 #include <cstring>
 
 namespace greenroom::cpu {
+
+template <class Format>
+constexpr float unit_of() noexcept {
+    if constexpr (requires { Format::kUnit; })
+        return Format::kUnit;
+    else
+        return 1;
+}
 
 template <class Format>
 inline constexpr int kBlocksPerChunk = ActivationBlock::kValues / Format::Block::kValues;
@@ -197,6 +206,15 @@ GR_AVX512_INLINE void halves_of_four_avx512(const Block* const* rows, __m512* ha
 GR_AVX2_INLINE __m256i move_bit_avx2(__m256i bytes, int from, int to) noexcept {
     const __m256i bit = _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(1 << from)));
     return to >= from ? _mm256_slli_epi16(bit, to - from) : _mm256_srli_epi16(bit, from - to);
+}
+
+// Byte j of all ones where bit j is set, else zero.
+GR_AVX2_INLINE __m256i set_bytes_avx2(std::uint32_t bits) noexcept {
+    // Byte j gets the byte that holds bit j, of which it looks at one bit.
+    const __m256i source = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), source);
+    const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201U));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
 }
 
 // Eight float16 numbers that stand `offset` bytes from the start of eight blocks.

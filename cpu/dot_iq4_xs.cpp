@@ -50,8 +50,7 @@ struct IQ4XS {
         // d and scales_h of chunk r, and scales_l, in lanes 4l + r.
         __m128i headers[4];
         GR_UNROLL
-        for (int r = 0; r < 4; ++r)
-            headers[r] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(chunks[r]));
+        for (int r = 0; r < 4; ++r) headers[r] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(chunks[r]));
         const __m128i first = _mm_unpacklo_epi32(headers[0], headers[1]);
         const __m128i second = _mm_unpacklo_epi32(headers[2], headers[3]);
         const __m512i d_and_high = _mm512_broadcast_i32x4(_mm_unpacklo_epi64(first, second));

@@ -29,6 +29,20 @@ const QuantDots* find_dots(quant::Type type) noexcept {
             return &kDotQ5K;
         case quant::Type::Q6_K:
             return &kDotQ6K;
+        case quant::Type::IQ1_S:
+            return &kDotIQ1S;
+        case quant::Type::IQ1_M:
+            return &kDotIQ1M;
+        case quant::Type::IQ2_XXS:
+            return &kDotIQ2XXS;
+        case quant::Type::IQ2_XS:
+            return &kDotIQ2XS;
+        case quant::Type::IQ2_S:
+            return &kDotIQ2S;
+        case quant::Type::IQ3_XXS:
+            return &kDotIQ3XXS;
+        case quant::Type::IQ3_S:
+            return &kDotIQ3S;
         case quant::Type::IQ4_XS:
             return &kDotIQ4XS;
         default:

@@ -7,7 +7,8 @@
 // With the super-blocks' integer scales and minimums
 //
 //     T = Σ_i weight scale_{group of i} · q_w,i · q_x,i        M = Σ_i minimum_{group of i} · q_x,i
-//     sum += (d · plane scale) · T;    sum += (−dmin · plane scale) · M
+//     sum += (d · plane scale) · T;    sum += (−dmin · plane scale) · M       (d: for IQ1 to IQ3 what w has
+//                                                                             before the integers)
 //
 // and for blocks of 32 with float scales d_u and minimums m_u, of which IQ4_XS is counted as one, in turn
 //
@@ -71,6 +72,13 @@ extern const QuantDots kDotQ3K;
 extern const QuantDots kDotQ4K;
 extern const QuantDots kDotQ5K;
 extern const QuantDots kDotQ6K;
+extern const QuantDots kDotIQ1S;
+extern const QuantDots kDotIQ1M;
+extern const QuantDots kDotIQ2XXS;
+extern const QuantDots kDotIQ2XS;
+extern const QuantDots kDotIQ2S;
+extern const QuantDots kDotIQ3XXS;
+extern const QuantDots kDotIQ3S;
 extern const QuantDots kDotIQ4XS;
 
 }  // namespace greenroom::cpu

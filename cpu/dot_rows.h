@@ -49,11 +49,12 @@ GR_AVX2_INLINE __m256i offset_lanes(Scales scales, const ActivationBlock& x, int
     return _mm256_mullo_epi32(all, _mm256_set1_epi32(-Format::kOffset));
 }
 
-// d of four super-blocks, and dmin.
+// What the scales of four super-blocks are multiplied by, and the minimums.
 template <class Format>
 GR_AVX2_INLINE __m128 factors_of_four(const typename Format::Block* const* blocks) noexcept {
-    return four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]), Format::factor(blocks[2]),
-                       Format::factor(blocks[3]));
+    const __m128 d = four_halves(Format::factor(blocks[0]), Format::factor(blocks[1]),
+                                 Format::factor(blocks[2]), Format::factor(blocks[3]));
+    return unit_of<Format>() == 1 ? d : _mm_mul_ps(d, _mm_set1_ps(unit_of<Format>()));
 }
 template <class Format>
 GR_AVX2_INLINE __m128 minimum_factors_of_four(const typename Format::Block* const* blocks) noexcept {

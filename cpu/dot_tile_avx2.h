@@ -56,7 +56,8 @@ GR_AVX2_INLINE void lay_out_8_rows_avx2(const typename Format::Block* const* blo
                     kVnni<Format> ? numbers.scales[r][g]
                                   : static_cast<std::int32_t>(
                                         0x10001U * static_cast<std::uint16_t>(numbers.scales[r][g]));
-        _mm256_store_ps(chunk.scales[0] + first, halves_avx2(numbers.factors[0]));
+        _mm256_store_ps(chunk.scales[0] + first,
+                        _mm256_mul_ps(halves_avx2(numbers.factors[0]), _mm256_set1_ps(unit_of<Format>())));
         if constexpr (Format::kHasMin) {
             _mm256_store_ps(chunk.minimums[0] + first,
                             _mm256_xor_ps(halves_avx2(numbers.factors[1]), _mm256_set1_ps(-0.0F)));

@@ -80,7 +80,8 @@ GR_AVX512_INLINE void lay_out_16_rows_avx512(const typename Format::Block* const
         if constexpr (Format::kHasMin) store_floats_avx512(numbers.block_scales[1], first, chunk.minimums);
     } else {
         store_integers_avx512<kGroupsPerChunk<Format>>(numbers.scales, first, chunk.integer_scales);
-        _mm512_store_ps(chunk.scales[0] + first, halves_avx512(numbers.factors[0]));
+        _mm512_store_ps(chunk.scales[0] + first,
+                        _mm512_mul_ps(halves_avx512(numbers.factors[0]), _mm512_set1_ps(unit_of<Format>())));
         if constexpr (Format::kHasMin) {
             _mm512_store_ps(chunk.minimums[0] + first,
                             _mm512_xor_ps(halves_avx512(numbers.factors[1]), _mm512_set1_ps(-0.0F)));

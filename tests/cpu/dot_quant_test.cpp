@@ -269,10 +269,11 @@ struct ErrorOfPeer {
 };
 
 constexpr ErrorOfPeer kPeer[] = {
-    {Type::Q4_0, 1.4e-3},  {Type::Q4_1, 1.4e-3}, {Type::Q5_0, 1.4e-3},   {Type::Q5_1, 1.4e-3},
-    {Type::Q8_0, 1.4e-3},  {Type::Q2_K, 1.5e-3}, {Type::Q3_K, 1.8e-3},   {Type::Q4_K, 2.2e-3},
-    {Type::Q5_K, 2.0e-3},  {Type::Q6_K, 2.1e-3}, {Type::IQ4_NL, 1.4e-3}, {Type::IQ4_XS, 2.1e-3},
-    {Type::MXFP4, 1.4e-3},
+    {Type::Q4_0, 1.4e-3},   {Type::Q4_1, 1.4e-3},  {Type::Q5_0, 1.4e-3},    {Type::Q5_1, 1.4e-3},
+    {Type::Q8_0, 1.4e-3},   {Type::Q2_K, 1.5e-3},  {Type::Q3_K, 1.8e-3},    {Type::Q4_K, 2.2e-3},
+    {Type::Q5_K, 2.0e-3},   {Type::Q6_K, 2.1e-3},  {Type::IQ4_NL, 1.4e-3},  {Type::IQ4_XS, 2.1e-3},
+    {Type::MXFP4, 1.4e-3},  {Type::IQ1_S, 1.8e-3}, {Type::IQ1_M, 1.0e-3},   {Type::IQ2_XXS, 1.9e-3},
+    {Type::IQ2_XS, 2.1e-3}, {Type::IQ2_S, 1.8e-3}, {Type::IQ3_XXS, 1.9e-3}, {Type::IQ3_S, 1.9e-3},
 };
 
 // With 15 bits ten times as closely; with 8 and a scale per 256 values as the peer's kernels of K-quants,
