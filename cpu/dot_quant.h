@@ -7,8 +7,9 @@
 // With the super-blocks' integer scales and minimums
 //
 //     T = Σ_i weight scale_{group of i} · q_w,i · q_x,i        M = Σ_i minimum_{group of i} · q_x,i
-//     sum += (d · plane scale) · T;    sum += (−dmin · plane scale) · M       (d: for IQ1 to IQ3 what w has
-//                                                                             before the integers)
+//     sum += (d · plane scale) · T;    sum += (−dmin · plane scale) · M
+//
+// (for IQ1 to IQ3 d is the format's own divided by 8, 4 or 1, which makes all else integers)
 //
 // and for blocks of 32 with float scales d_u and minimums m_u, of which IQ4_XS is counted as one, in turn
 //
