@@ -1,8 +1,8 @@
 #include "cpu/attention_tile.h"
 
 #include "cpu/attention_simd.h"
+#include "cpu/decode_row.h"
 #include "cpu/kernels.h"
-#include "cpu/kv_rows.h"
 
 #include <algorithm>
 #include <cfloat>
@@ -146,7 +146,7 @@ HeadRows::HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_
     : rows_(&rows),
       quant_(find_quant_attention(rows.type, kernels().isa)),
       half_(find_half_attention(rows.type, n_values, kernels().isa)),
-      decode_(find_kv_decoder(rows.type)),
+      decode_(find_row_decoder(rows.type)),
       offset_(quant::row_bytes(rows.type, first_value)),
       n_values_(n_values) {}
 

@@ -1,7 +1,7 @@
 #include "cpu/indexer.h"
 
+#include "cpu/decode_row.h"
 #include "cpu/kernels.h"
-#include "cpu/kv_rows.h"
 
 #include <algorithm>
 #include <cassert>
@@ -43,7 +43,7 @@ void index_positions(ThreadTeam& team, const Scratch& scratch, std::span<std::in
     const std::int64_t n_heads = weights.n_cols;
     assert(q.n_cols == n_heads * head_dim && static_cast<std::int64_t>(visible.size()) == q.n_rows * top_k);
     const Kernels& k = kernels();
-    const quant::DecodeFn decode = find_kv_decoder(keys.type);
+    const quant::DecodeFn decode = find_row_decoder(keys.type);
     team.parallel_for(q.n_rows, 1, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
         for (std::int64_t t = first; t < last; ++t) {
             const std::int64_t n = first_position + t + 1;

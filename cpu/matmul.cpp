@@ -1,5 +1,6 @@
 #include "cpu/matmul.h"
 
+#include "cpu/decode_row.h"
 #include "cpu/row_tile.h"
 
 #include <algorithm>
@@ -7,7 +8,7 @@
 
 namespace greenroom::cpu {
 void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
-    const quant::DecodeFn decode = quant::find_decoder(table.type);
+    const quant::DecodeFn decode = find_row_decoder(table.type);
     for (std::size_t t = 0; t < ids.size(); ++t)
         decode(table.row(ids[t]), out.row(static_cast<std::int64_t>(t)), table.row_values());
 }
@@ -72,7 +73,7 @@ void matmul_heads_transposed(ThreadTeam& team, const Scratch& scratch, MatrixVie
     assert(x.n_cols >= (n_heads - 1) * x_stride + w.shape[1] &&
            out.n_cols >= (n_heads - 1) * out_stride + n_out);
     const Kernels& k = kernels();
-    const quant::DecodeFn decode = quant::find_decoder(w.type);
+    const quant::DecodeFn decode = find_row_decoder(w.type);
     team.parallel_for(n_heads, 1, [&](std::int64_t head, std::int64_t, int thread) noexcept {
         const TensorView matrix = w.matrix(head);
         float* row = scratch.of(thread);

@@ -6,13 +6,13 @@
 // few vectors, laid out anew for many. Where the type has no kernel for that, or the vectors are to
 // stay in float32, the rows are decoded to float32 into a thread's scratch: any type, never a whole matrix.
 
+#include "cpu/decode_row.h"
 #include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
 #include "cpu/parallel.h"
 #include "cpu/quantize.h"
 #include "quant/base/matrix_view.h"
 #include "quant/base/tensor_view.h"
-#include "quant/decode.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -79,7 +79,7 @@ class RowTile {
             return;
         }
         floats_ = scratch;
-        const quant::DecodeFn decode = quant::find_decoder(w.type);
+        const quant::DecodeFn decode = find_row_decoder(w.type, kernels.isa);
         for (int r = 0; r < n_rows_; ++r) decode(w.row(first + r), scratch + r * n_values_, n_values_);
     }
 
