@@ -8,6 +8,7 @@
 #include "cpu/isa.h"
 #include "quant/base/op_params.h"
 
+#include <cstddef>
 #include <cstdint>
 
 namespace greenroom::cpu {
@@ -23,6 +24,10 @@ struct Kernels {
 
     // Σ_i a[i]·b[i].  The order of summation depends on the ISA and n only.
     float (*dot_f32)(const float* a, const float* b, std::int64_t n) noexcept;
+
+    // The same with a row of F16 or BF16 as it stands in memory: bit for bit dot_f32 of the decoded row.
+    float (*dot_f16)(const std::byte* a, const float* b, std::int64_t n) noexcept;
+    float (*dot_bf16)(const std::byte* a, const float* b, std::int64_t n) noexcept;
 
     // out[j] = Σ_i a[i]·b[j][i] for j < 4: one row of weights against four tokens, each summed exactly as
     // dot_f32 does, so that a token's result does not depend on its neighbours.

@@ -61,27 +61,19 @@ inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type
 class RowTile {
   public:
     // Rows [first, last) of w, last - first <= kTileRows. With a quant_dot they are read from w and meet
-    // these planes of the activations; else they are decoded into scratch, unless they are float32 as they
-    // stand.
+    // these planes of the activations; else multiply() decodes them into scratch, unless they are float32 as
+    // they stand, or F16 or BF16 that meet few vectors.
     RowTile(const Kernels& kernels, const QuantDot* quant_dot, Planes planes, const TensorView& w,
             std::int64_t first, std::int64_t last, float* scratch) noexcept
         : kernels_(kernels),
           quant_dot_(quant_dot),
           planes_(planes),
+          type_(w.type),
           blocks_(w.row(first)),
           row_bytes_(w.row_bytes()),
           scratch_(scratch),
           n_rows_(static_cast<int>(last - first)),
-          n_values_(w.row_values()) {
-        if (quant_dot != nullptr) return;
-        if (w.type == quant::Type::F32 && reinterpret_cast<std::uintptr_t>(blocks_) % alignof(float) == 0) {
-            floats_ = reinterpret_cast<const float*>(blocks_);
-            return;
-        }
-        floats_ = scratch;
-        const quant::DecodeFn decode = find_row_decoder(w.type, kernels.isa);
-        for (int r = 0; r < n_rows_; ++r) decode(w.row(first + r), scratch + r * n_values_, n_values_);
-    }
+          n_values_(w.row_values()) {}
 
     int n_rows() const noexcept { return n_rows_; }
 
@@ -90,7 +82,11 @@ class RowTile {
     template <class IndexOf, class Store>
     void multiply(std::int64_t n_vectors, const TileVectors& vectors, IndexOf&& index,
                   Store&& store) const noexcept {
-        if (quant_dot_ == nullptr)
+        if (quant_dot_ == nullptr && n_vectors < kVectors && type_ == quant::Type::F16)
+            multiply_rows_by_floats(kernels_.dot_f16, n_vectors, vectors.x, index, store);
+        else if (quant_dot_ == nullptr && n_vectors < kVectors && type_ == quant::Type::BF16)
+            multiply_rows_by_floats(kernels_.dot_bf16, n_vectors, vectors.x, index, store);
+        else if (quant_dot_ == nullptr)
             multiply_floats(n_vectors, vectors.x, index, store);
         else if (n_vectors < kLeastOfTile || quant_dot_->dot_tile == nullptr)
             multiply_rows(n_vectors, vectors.quantized, index, store);
@@ -128,9 +124,32 @@ class RowTile {
         }
     }
 
+    // The rows in float32: as they stand, or decoded.
+    const float* floats() const noexcept {
+        if (type_ == quant::Type::F32 && reinterpret_cast<std::uintptr_t>(blocks_) % alignof(float) == 0)
+            return reinterpret_cast<const float*>(blocks_);
+        const quant::DecodeFn decode = find_row_decoder(type_, kernels_.isa);
+        for (int r = 0; r < n_rows_; ++r)
+            decode(blocks_ + r * row_bytes_, scratch_ + r * n_values_, n_values_);
+        return scratch_;
+    }
+
+    // dot reads the rows as they stand.
+    template <class Dot, class IndexOf, class Store>
+    void multiply_rows_by_floats(Dot dot, std::int64_t n_vectors, ConstMatrixView x, IndexOf&& index,
+                                 Store&& store) const noexcept {
+        for (std::int64_t j = 0; j < n_vectors; ++j) {
+            const float* one = x.row(index(j));
+            float dots[kTileRows] = {};
+            for (int r = 0; r < n_rows_; ++r) dots[r] = dot(blocks_ + r * row_bytes_, one, n_values_);
+            store(j, static_cast<const float*>(dots));
+        }
+    }
+
     template <class IndexOf, class Store>
     void multiply_floats(std::int64_t n_vectors, ConstMatrixView x, IndexOf&& index,
                          Store&& store) const noexcept {
+        const float* rows = floats();
         std::int64_t j = 0;
         for (; j + kVectors <= n_vectors; j += kVectors) {
             const float* four[kVectors];
@@ -138,7 +157,7 @@ class RowTile {
             float dots[kVectors][kTileRows] = {};
             for (int r = 0; r < n_rows_; ++r) {
                 float of_row[kVectors];
-                kernels_.dot_f32_x4(floats_ + r * n_values_, four, n_values_, of_row);
+                kernels_.dot_f32_x4(rows + r * n_values_, four, n_values_, of_row);
                 for (int v = 0; v < kVectors; ++v) dots[v][r] = of_row[v];
             }
             for (int v = 0; v < kVectors; ++v) store(j + v, static_cast<const float*>(dots[v]));
@@ -147,7 +166,7 @@ class RowTile {
             const float* one = x.row(index(j));
             float dots[kTileRows] = {};
             for (int r = 0; r < n_rows_; ++r)
-                dots[r] = kernels_.dot_f32(floats_ + r * n_values_, one, n_values_);
+                dots[r] = kernels_.dot_f32(rows + r * n_values_, one, n_values_);
             store(j, static_cast<const float*>(dots));
         }
     }
@@ -155,10 +174,10 @@ class RowTile {
     const Kernels& kernels_;
     const QuantDot* quant_dot_;
     Planes planes_;
+    quant::Type type_;
     const std::byte* blocks_;
     std::int64_t row_bytes_;
-    float* scratch_;                 // room for rows in float32, or for products
-    const float* floats_ = nullptr;  // the rows in float32
+    float* scratch_;  // room for rows in float32, or for products
     int n_rows_;
     std::int64_t n_values_;
 };

@@ -1,11 +1,14 @@
 // SIMD kernels against their scalar reference, on every ISA of this CPU and every awkward length.
 
 #include "cpu/kernels.h"
+#include "quant/decode.h"
+#include "quant/encode.h"
 #include "tests/support/random_data.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <vector>
 
 namespace greenroom::cpu {
@@ -47,6 +50,22 @@ TEST_P(KernelsOf, DotOfFourIsBitForBitFourDots) {
         for (int j = 0; j < kVectors; ++j)
             EXPECT_EQ(dots[j], k.dot_f32(a.data(), vectors[j], n)) << "n = " << n;
     }
+}
+
+TEST_P(KernelsOf, DotsOfRowsInHalvesAreBitForBitThoseOfTheDecodedRows) {
+    const auto values = test::random_floats(kLongest, 3);
+    const auto b = test::random_floats(kLongest, 4);
+    for (const quant::Type type : {quant::Type::F16, quant::Type::BF16})
+        for (std::int64_t n = 0; n <= kLongest; ++n) {
+            // The row ends where the memory does, at an odd address.
+            std::vector<std::byte> bytes(static_cast<std::size_t>(2 * n + 1));
+            quant::encode_row(type, values.data(), bytes.data() + 1, n);
+            std::vector<float> decoded(static_cast<std::size_t>(n));
+            quant::decode_row(type, bytes.data() + 1, decoded.data(), n);
+            const auto dot = type == quant::Type::F16 ? k.dot_f16 : k.dot_bf16;
+            EXPECT_EQ(dot(bytes.data() + 1, b.data(), n), k.dot_f32(decoded.data(), b.data(), n))
+                << quant::type_name(type) << " n = " << n;
+        }
 }
 
 TEST_P(KernelsOf, AxpyIsTheReferencesAndStaysInItsRange) {
