@@ -4,14 +4,23 @@
 #include "cpu/kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 
 namespace greenroom::cpu {
 namespace {
 
-// Channels that are worth waking a thread for.
+// Channels of a convolution that are worth waking a thread for, and done at a time.
 constexpr std::int64_t kChannelsPerTask = 64;
+constexpr std::int64_t kMaxWidth = 16;  // of a convolution
+
+// silu(v) · 1 is silu(v).
+constexpr auto kOnes = [] {
+    std::array<float, kChannelsPerTask> ones{};
+    for (float& one : ones) one = 1;
+    return ones;
+}();
 
 // ln(1 + e^v), which is v for large v.
 float softplus(float v) noexcept {
@@ -50,24 +59,32 @@ void causal_conv(ThreadTeam& team, MatrixView x, std::span<const float> weight, 
     const std::int64_t n_kept = width - 1;
     assert(static_cast<std::int64_t>(state.size()) == n_kept * n_channels &&
            next_state.size() == state.size());
-    constexpr std::int64_t kMaxWidth = 16;
     assert(width <= kMaxWidth);
-    team.parallel_for(n_channels, kChannelsPerTask, [&](std::int64_t first, std::int64_t last, int) noexcept {
-        for (std::int64_t c = first; c < last; ++c) {
-            const float* w = &weight[static_cast<std::size_t>(c * width)];
-            float seen[kMaxWidth] = {};  // the last `width` inputs, oldest first
+    const Kernels& k = kernels();
+    team.parallel_for(n_channels, kChannelsPerTask, [&](std::int64_t from, std::int64_t to, int) noexcept {
+        for (std::int64_t first = from; first < to; first += kChannelsPerTask) {
+            const std::int64_t n = std::min(kChannelsPerTask, to - first);
+            // Weights, and the last `width` inputs, of which row t is at t % width.
+            float weights[kMaxWidth][kChannelsPerTask];
+            float seen[kMaxWidth][kChannelsPerTask];
+            for (std::int64_t j = 0; j < width; ++j)
+                for (std::int64_t c = 0; c < n; ++c)
+                    weights[j][c] = weight[static_cast<std::size_t>((first + c) * width + j)];
             for (std::int64_t j = 0; j < n_kept; ++j)
-                seen[j] = state[static_cast<std::size_t>(j * n_channels + c)];
+                std::copy_n(&state[static_cast<std::size_t>(j * n_channels + first)], n, seen[j]);
             for (std::int64_t t = 0; t < x.n_rows; ++t) {
-                float& here = x.row(t)[c];
-                seen[n_kept] = here;
-                float sum = 0;
-                for (std::int64_t j = 0; j < width; ++j) sum += w[j] * seen[j];
-                here = silu(sum);
-                std::copy(seen + 1, seen + width, seen);
+                float* here = x.row(t) + first;
+                std::copy_n(here, n, seen[(t + n_kept) % width]);
+                float sums[kChannelsPerTask] = {};
+                for (std::int64_t j = 0; j < width; ++j) {
+                    const float* row = seen[(t + j) % width];
+                    for (std::int64_t c = 0; c < n; ++c) sums[c] += weights[j][c] * row[c];
+                }
+                k.glu(Glu::silu, here, sums, kOnes.data(), n);
             }
             for (std::int64_t j = 0; j < n_kept; ++j)
-                next_state[static_cast<std::size_t>(j * n_channels + c)] = seen[j];
+                std::copy_n(seen[(x.n_rows + j) % width], n,
+                            &next_state[static_cast<std::size_t>(j * n_channels + first)]);
         }
     });
 }
