@@ -78,16 +78,6 @@ GR_AVX2_INLINE __m256i wide_sums_avx2(const std::int16_t* sums) noexcept {
     return _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(sums)));
 }
 
-// of_chunks: numbers of each of four chunks, one per block; of_blocks: those of each block, a chunk per lane.
-GR_AVX2_INLINE void turn_block_numbers(const __m256* of_chunks, __m128* of_blocks) noexcept {
-    __m256 turned[kFour];
-    GR_UNROLL
-    for (int i = 0; i < kFour; ++i) turned[i] = of_chunks[i];
-    transpose_quads(turned);
-    GR_UNROLL
-    for (int u = 0; u < kUnits; ++u) of_blocks[u] = half_of(turned[u % 4], u / 4);
-}
-
 // What four chunks of blocks with float scales add up to per block, and the scales and minimums of the
 // blocks: a chunk per lane.
 template <class Format, int kPlanes>

@@ -122,6 +122,16 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
     return terms;
 }
 
+// of_chunks: numbers of each of four chunks, one per block; of_blocks: those of each block, a chunk per lane.
+GR_AVX2_INLINE void turn_block_numbers(const __m256* of_chunks, __m128* of_blocks) noexcept {
+    __m256 turned[kFour];
+    GR_UNROLL
+    for (int i = 0; i < kFour; ++i) turned[i] = of_chunks[i];
+    transpose_quads(turned);
+    GR_UNROLL
+    for (int u = 0; u < kUnits; ++u) of_blocks[u] = half_of(turned[u % 4], u / 4);
+}
+
 // The same of four chunks of blocks with float scales.
 template <class Format, int kPlanes>
 GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(

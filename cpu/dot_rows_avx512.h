@@ -73,7 +73,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(const FourChunks<For
         const ActivationBlock& x = *chunks.x;
         __m512i w[4];
         Format::weights_avx512(chunks.blocks[r], w);
-        __m512i sums[kPlanes];
+        __m512i sums[kPlanes];  // of their own: those in `lanes` g++ 12 would store for each row
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) sums[p] = scales.first_lanes(r, x, p);
         GR_UNROLL
@@ -172,6 +172,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
         GR_UNROLL
         for (int p = 0; p < kPlanes; ++p) GR_UNROLL
         for (int h = 0; h < 2; ++h) {
+            // A variable of its own: sums in the array g++ 12 would store for each row.
             __m512i sum = _mm512_setzero_si512();
             add_byte_products_avx512(sum, w[2 * h], x.planes[p][2 * h]);
             add_byte_products_avx512(sum, w[2 * h + 1], x.planes[p][2 * h + 1]);
