@@ -1,6 +1,7 @@
 #include "cpu/attention_half.h"
 
 #include "cpu/attention_simd.h"
+#include "cpu/half_simd.h"
 #include "cpu/transpose_simd.h"
 
 #include <algorithm>
@@ -14,20 +15,6 @@ constexpr int kVectors = 2;
 constexpr int kPairVectors = kBlockPositions / 16;
 // Values of the keys that all queries meet before the next ones: 16 KiB, a third of the first-level cache.
 constexpr std::int64_t kScoreValues = 128;
-
-struct HalfF16 {
-    GR_AVX512_INLINE static __m512 load(const void* from) noexcept {
-        return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
-    }
-};
-
-struct HalfBF16 {
-    GR_AVX512_INLINE static __m512 load(const void* from) noexcept {
-        const __m512i wide =
-            _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(static_cast<const __m256i*>(from)));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-    }
-};
 
 GR_AVX512 void pack_keys_avx512(std::uint16_t* keys, const std::byte* const* rows,
                                 std::int64_t n_values) noexcept {
@@ -66,7 +53,7 @@ GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* q
             __m512 key[kVectors];
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v)
-                key[v] = Half::load(keys + i * kBlockPositions + 32 * v + 16 * k);
+                key[v] = load_halves_avx512<Half>(keys + i * kBlockPositions + 32 * v + 16 * k);
             GR_UNROLL
             for (int j = 0; j < kQueries; ++j) {
                 const __m512 query = _mm512_set1_ps(queries[j][i + k]);
@@ -109,7 +96,9 @@ struct ValuesOfHalves {
     const std::byte* const* rows;
     std::int64_t at;
 
-    GR_AVX512_INLINE __m512 load(int s, int v) const noexcept { return Half::load(rows[s] + at + 32 * v); }
+    GR_AVX512_INLINE __m512 load(int s, int v) const noexcept {
+        return load_halves_avx512<Half>(rows[s] + at + 32 * v);
+    }
 };
 
 // out[j] of 32 values, which begin `at` bytes after those of a row.

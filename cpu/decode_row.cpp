@@ -1,12 +1,11 @@
 // Decoders of some types: AVX2 and AVX-512 beside each other; the scalar ones are the reference decode in
-// quant/. All products are single and exact or rounded once, as there, so the results are
-// the same bits.
+// quant/. All products are single and exact or rounded once, as there, so the results are the same bits.
 
 #include "cpu/decode_row.h"
 
+#include "cpu/half_simd.h"
 #include "cpu/simd.h"
 #include "quant/blocks.h"
-#include "quant/half.h"
 
 #include <cstring>
 
@@ -15,33 +14,18 @@ namespace {
 
 using quant::Type;
 
-GR_AVX2 void decode_f16_avx2(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
+template <class Half>
+GR_AVX2 void decode_halves_avx2(const std::byte* row, float* out, std::int64_t n_values) noexcept {
     std::int64_t i = 0;
-    for (; i + 8 <= n_values; i += 8) {
-        const auto* from = reinterpret_cast<const __m128i*>(blocks + 2 * i);
-        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(from)));
-    }
-    if (i < n_values) quant::decode_row(Type::F16, blocks + 2 * i, out + i, n_values - i);
+    for (; i + 8 <= n_values; i += 8) _mm256_storeu_ps(out + i, load_halves_avx2<Half>(row + 2 * i));
+    if (i < n_values) quant::decode_row(Half::kType, row + 2 * i, out + i, n_values - i);
 }
 
-GR_AVX512 void decode_f16_avx512(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
+template <class Half>
+GR_AVX512 void decode_halves_avx512(const std::byte* row, float* out, std::int64_t n_values) noexcept {
     std::int64_t i = 0;
-    for (; i + 16 <= n_values; i += 16) {
-        const auto* from = reinterpret_cast<const __m256i*>(blocks + 2 * i);
-        _mm512_storeu_ps(out + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(from)));
-    }
-    if (i < n_values) decode_f16_avx2(blocks + 2 * i, out + i, n_values - i);
-}
-
-// A BF16 value is the upper half of its float.
-GR_AVX2 void decode_bf16_avx2(const std::byte* blocks, float* out, std::int64_t n_values) noexcept {
-    std::int64_t i = 0;
-    for (; i + 8 <= n_values; i += 8) {
-        const auto* from = reinterpret_cast<const __m128i*>(blocks + 2 * i);
-        const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(from)), 16);
-        _mm256_storeu_ps(out + i, _mm256_castsi256_ps(wide));
-    }
-    if (i < n_values) quant::decode_row(Type::BF16, blocks + 2 * i, out + i, n_values - i);
+    for (; i + 16 <= n_values; i += 16) _mm512_storeu_ps(out + i, load_halves_avx512<Half>(row + 2 * i));
+    if (i < n_values) decode_halves_avx2<Half>(row + 2 * i, out + i, n_values - i);
 }
 
 // Block: half scale, 32 signed bytes.  value = scale · q.
@@ -116,10 +100,11 @@ GR_AVX512 void decode_q4_0_avx512(const std::byte* blocks, float* out, std::int6
 
 quant::DecodeFn find_row_decoder(quant::Type type, Isa isa) noexcept {
     if (isa != Isa::scalar) {
-        if (type == Type::F16) return isa == Isa::avx512 ? decode_f16_avx512 : decode_f16_avx2;
-        if (type == Type::BF16) return decode_bf16_avx2;
-        if (type == Type::Q8_0) return isa == Isa::avx512 ? decode_q8_0_avx512 : decode_q8_0_avx2;
-        if (type == Type::Q4_0) return isa == Isa::avx512 ? decode_q4_0_avx512 : decode_q4_0_avx2;
+        const bool is_512 = isa == Isa::avx512;
+        if (type == Type::F16) return is_512 ? decode_halves_avx512<HalfF16> : decode_halves_avx2<HalfF16>;
+        if (type == Type::BF16) return is_512 ? decode_halves_avx512<HalfBF16> : decode_halves_avx2<HalfBF16>;
+        if (type == Type::Q8_0) return is_512 ? decode_q8_0_avx512 : decode_q8_0_avx2;
+        if (type == Type::Q4_0) return is_512 ? decode_q4_0_avx512 : decode_q4_0_avx2;
     }
     return quant::find_decoder(type);
 }

@@ -4,10 +4,10 @@
 // a masked or scalar rest at the end. Tolerance against the reference: n · 2^-24 · Σ|a·b|.
 
 #include "cpu/glu.h"
+#include "cpu/half_simd.h"
 #include "cpu/kernels.h"
 #include "cpu/quantize.h"
 #include "cpu/simd.h"
-#include "quant/half.h"
 
 #include <array>
 #include <cstddef>
@@ -35,39 +35,22 @@ struct Floats {
     }
 };
 
-// Two bytes each, which widen() turns into floats.
-template <class Type>
+template <class Half>
 struct Halves {
     static float value(const std::byte* row, std::int64_t i) noexcept {
         std::uint16_t bits = 0;
         std::memcpy(&bits, row + i * 2, sizeof bits);
-        return Type::value_of(bits);
+        return Half::widen(bits);
     }
     GR_AVX2_INLINE static __m256 load_avx2(const std::byte* row, std::int64_t i) noexcept {
-        return Type::widen_avx2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i * 2)));
+        return load_halves_avx2<Half>(row + i * 2);
     }
     GR_AVX512_INLINE static __m512 load_avx512(const std::byte* row, std::int64_t i) noexcept {
-        return Type::widen_avx512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + i * 2)));
+        return load_halves_avx512<Half>(row + i * 2);
     }
     GR_AVX512_INLINE static __m512 load_avx512(const std::byte* row, std::int64_t i,
                                                __mmask16 mask) noexcept {
-        return Type::widen_avx512(_mm256_maskz_loadu_epi16(mask, row + i * 2));
-    }
-};
-struct F16 {
-    static float value_of(std::uint16_t bits) noexcept { return quant::f16_to_f32(bits); }
-    GR_AVX2_INLINE static __m256 widen_avx2(__m128i bits) noexcept { return _mm256_cvtph_ps(bits); }
-    GR_AVX512_INLINE static __m512 widen_avx512(__m256i bits) noexcept {
-        return _mm512_maskz_cvtph_ps(0xffff, bits);
-    }
-};
-struct BF16 {
-    static float value_of(std::uint16_t bits) noexcept { return quant::bf16_to_f32(bits); }
-    GR_AVX2_INLINE static __m256 widen_avx2(__m128i bits) noexcept {
-        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-    }
-    GR_AVX512_INLINE static __m512 widen_avx512(__m256i bits) noexcept {
-        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+        return Half::widen_avx512(_mm256_maskz_loadu_epi16(mask, row + i * 2));
     }
 };
 
@@ -235,14 +218,14 @@ GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* 
 }
 
 constexpr std::array<Kernels, 4> kTables{{
-    {Isa::scalar, dot_f32_scalar, dot_scalar<Halves<F16>>, dot_scalar<Halves<BF16>>, dot_f32_x4_scalar,
-     axpy_f32_scalar, axpy_f32_x4_scalar, quantize_row_scalar, glu_scalar},
-    {Isa::avx2, dot_f32_avx2, dot_avx2<Halves<F16>>, dot_avx2<Halves<BF16>>, dot_f32_x4_avx2, axpy_f32_avx2,
-     axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
-    {Isa::avx_vnni, dot_f32_avx2, dot_avx2<Halves<F16>>, dot_avx2<Halves<BF16>>, dot_f32_x4_avx2,
+    {Isa::scalar, dot_f32_scalar, dot_scalar<Halves<HalfF16>>, dot_scalar<Halves<HalfBF16>>,
+     dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar, quantize_row_scalar, glu_scalar},
+    {Isa::avx2, dot_f32_avx2, dot_avx2<Halves<HalfF16>>, dot_avx2<Halves<HalfBF16>>, dot_f32_x4_avx2,
      axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
-    {Isa::avx512, dot_f32_avx512, dot_avx512<Halves<F16>>, dot_avx512<Halves<BF16>>, dot_f32_x4_avx512,
-     axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2, glu_avx512},
+    {Isa::avx_vnni, dot_f32_avx2, dot_avx2<Halves<HalfF16>>, dot_avx2<Halves<HalfBF16>>, dot_f32_x4_avx2,
+     axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
+    {Isa::avx512, dot_f32_avx512, dot_avx512<Halves<HalfF16>>, dot_avx512<Halves<HalfBF16>>,
+     dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2, glu_avx512},
 }};
 
 }  // namespace

@@ -26,8 +26,8 @@
 //
 //     scales(block)                  8 or 16 integers, as words of one vector
 //     minimums(block)                likewise
-//     factor(block)                  d, a float16: what the scales are multiplied by,
-//     kUnit                          if there is one, a power of two: and by this
+//     factor(block)                  d, a float16: what the scales are multiplied by
+//     kUnit                          and, if there is one, a power of two by which d is multiplied
 //     minimum_factor(block)          dmin: minus what the minimums are multiplied by
 //
 // A row may end in fewer than 8 blocks of 32; these are copied to zeroed blocks first, and meet activations
@@ -173,7 +173,8 @@ GR_AVX512_INLINE void nibbles_of_blocks_avx512(const Block* block, __m512i* nibb
     }
 }
 
-// The first four bytes of blocks 4h … 4h + 3 of four rows: those of block 4h + l of row r in lane 4l + r.
+// The headers of blocks 4h … 4h + 3 of four rows, or their first four bytes: those of block 4h + l of row r
+// in lane 4l + r.
 template <class Block>
 GR_AVX512_INLINE __m512i headers_of_four_avx512(const Block* const* rows, int h) noexcept {
     if constexpr (kLanesReachHeaders<Block>) {

@@ -10,15 +10,7 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ1M {
-    using Block = quant::BlockIQ1M;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 9;
-    static constexpr int kLargest = 18;
-    static constexpr bool kHasMin = false;
-    static constexpr float kUnit = 0.125F;
-
+struct IQ1M : TernaryFormat<IQ1M, quant::BlockIQ1M> {
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         const __m256i nibbles =
             nibbles_in_turn_avx2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block->qh)));
@@ -35,11 +27,6 @@ struct IQ1M {
                                                    _mm256_and_si256(is_minus, _mm256_set1_epi8(-2)));
             w[i] = ternary_avx2(points_avx2(quant::kIq1Grid.data(), at + 4 * i), raised);
         }
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        __m256i of_32[8];
-        weights_avx2(block, of_32);
-        join_avx512(of_32, w);
     }
 
     static std::uint16_t factor(const Block* block) noexcept {

@@ -10,15 +10,7 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ1S {
-    using Block = quant::BlockIQ1S;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 9;
-    static constexpr int kLargest = 18;
-    static constexpr bool kHasMin = false;
-    static constexpr float kUnit = 0.125F;
-
+struct IQ1S : TernaryFormat<IQ1S, quant::BlockIQ1S> {
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
         alignas(32) std::uint16_t at[32];
         find_points(block, at);
@@ -28,11 +20,6 @@ struct IQ1S {
             w[i] = ternary_avx2(points_avx2(quant::kIq1Grid.data(), at + 4 * i),
                                 _mm256_set1_epi8(is_minus ? kOffset - 1 : kOffset + 1));
         }
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        __m256i of_32[8];
-        weights_avx2(block, of_32);
-        join_avx512(of_32, w);
     }
 
     static std::uint16_t factor(const Block* block) noexcept { return block->d; }

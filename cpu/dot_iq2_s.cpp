@@ -12,30 +12,14 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ2S {
-    using Block = quant::BlockIQ2S;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 43;
-    static constexpr int kLargest = 86;
-    static constexpr bool kHasMin = false;
+struct IQ2S : SignedPointsFormat<IQ2S, quant::BlockIQ2S, 43> {
     static constexpr float kUnit = 0.125F;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        const Points points(block);
-        signed_points_avx2<kOffset>(quant::kIq2SGrid.data(), points.at, points.signs, w);
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        const Points points(block);
-        signed_points_avx512<kOffset>(quant::kIq2SGrid.data(), points.at, points.signs, w);
-    }
-
-    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    static const auto* grid() noexcept { return quant::kIq2SGrid.data(); }
     GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
         return odd_scales_of_nibbles_avx2(block->scales);
     }
 
-  private:
     struct Points {
         alignas(32) std::uint16_t at[32];
         Signs signs;

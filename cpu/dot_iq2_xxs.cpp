@@ -10,30 +10,14 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ2XXS {
-    using Block = quant::BlockIQ2XXS;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 43;
-    static constexpr int kLargest = 86;
-    static constexpr bool kHasMin = false;
+struct IQ2XXS : SignedPointsFormat<IQ2XXS, quant::BlockIQ2XXS, 43> {
     static constexpr float kUnit = 0.125F;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        const Points points(block);
-        signed_points_avx2<kOffset>(quant::kIq2XxsGrid.data(), points.at, points.signs, w);
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        const Points points(block);
-        signed_points_avx512<kOffset>(quant::kIq2XxsGrid.data(), points.at, points.signs, w);
-    }
-
-    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    static const auto* grid() noexcept { return quant::kIq2XxsGrid.data(); }
     GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
         return odd_scales_of_32_avx2(_mm256_srli_epi32(words<1>(block), 28));
     }
 
-  private:
     // Lanes of the first (0) or second (1) four bytes of each group.
     template <int kSecond>
     GR_AVX2_INLINE static __m256i words(const Block* block) noexcept {

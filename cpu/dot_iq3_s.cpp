@@ -12,24 +12,8 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ3S {
-    using Block = quant::BlockIQ3S;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 15;
-    static constexpr int kLargest = 30;
-    static constexpr bool kHasMin = false;
-
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        const Points points(block);
-        signed_points_avx2<kOffset>(quant::kIq3SGrid.data(), points.at, points.signs, w);
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        const Points points(block);
-        signed_points_avx512<kOffset>(quant::kIq3SGrid.data(), points.at, points.signs, w);
-    }
-
-    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+struct IQ3S : SignedPointsFormat<IQ3S, quant::BlockIQ3S, 15> {
+    static const auto* grid() noexcept { return quant::kIq3SGrid.data(); }
     GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
         int nibbles = 0;
         std::memcpy(&nibbles, block->scales, sizeof nibbles);
@@ -38,7 +22,6 @@ struct IQ3S {
         return odd_scales_of_32_avx2(_mm256_and_si256(q, _mm256_set1_epi32(0xf)));
     }
 
-  private:
     struct Points {
         alignas(32) std::uint16_t at[64];
         Signs signs;

@@ -10,34 +10,25 @@
 namespace greenroom::cpu {
 namespace {
 
-struct IQ3XXS {
-    using Block = quant::BlockIQ3XXS;
-    static constexpr int kGroup = 16;
-    static constexpr bool kFloatScales = false;
-    static constexpr int kOffset = 62;
-    static constexpr int kLargest = 124;
-    static constexpr bool kHasMin = false;
+struct IQ3XXS : SignedPointsFormat<IQ3XXS, quant::BlockIQ3XXS, 62> {
     static constexpr float kUnit = 0.25F;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        const Signs signs(even_signs_of_28_avx2(words(block)));
-        signed_points_avx2<kOffset>(quant::kIq3XxsGrid.data(), block->qs, signs, w);
-    }
-    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
-        const Signs signs(even_signs_of_28_avx2(words(block)));
-        signed_points_avx512<kOffset>(quant::kIq3XxsGrid.data(), block->qs, signs, w);
-    }
-
-    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+    static const auto* grid() noexcept { return quant::kIq3XxsGrid.data(); }
     GR_AVX2_INLINE static __m256i scales(const Block* block) noexcept {
         return odd_scales_of_32_avx2(_mm256_srli_epi32(words(block), 28));
     }
 
-  private:
     GR_AVX2_INLINE static __m256i words(const Block* block) noexcept {
         const auto* words = reinterpret_cast<const std::byte*>(block) + offsetof(Block, scales_and_signs);
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
     }
+
+    struct Points {
+        const std::uint8_t* at;
+        Signs signs;
+        GR_AVX2_INLINE explicit Points(const Block* block) noexcept
+            : at(block->qs), signs(even_signs_of_28_avx2(words(block))) {}
+    };
 };
 
 }  // namespace

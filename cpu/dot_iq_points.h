@@ -101,6 +101,28 @@ GR_AVX512_INLINE void signed_points_avx512(const Point* grid, const Index* at, c
     }
 }
 
+// What the formats (dot_format.h) with signs share. Format has grid() and Points, which finds in a block
+// where its points stand (`at`) and their signs. kMagnitude: the largest.
+template <class Format, class BlockType, int kMagnitude>
+struct SignedPointsFormat {
+    using Block = BlockType;
+    static constexpr int kGroup = 16;
+    static constexpr bool kFloatScales = false;
+    static constexpr int kOffset = kMagnitude;
+    static constexpr int kLargest = 2 * kMagnitude;
+    static constexpr bool kHasMin = false;
+
+    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
+        const typename Format::Points points(block);
+        signed_points_avx2<kOffset>(Format::grid(), points.at, points.signs, w);
+    }
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        const typename Format::Points points(block);
+        signed_points_avx512<kOffset>(Format::grid(), points.at, points.signs, w);
+    }
+    static std::uint16_t factor(const Block* block) noexcept { return block->d; }
+};
+
 // ---- Scales ----
 
 // 2q + 1 for 16 groups.
@@ -134,11 +156,24 @@ GR_AVX2_INLINE __m256i ternary_avx2(__m256i points, __m256i raised) noexcept {
     return _mm256_add_epi8(eightfold, raised);
 }
 
-// 256 weights of 32 each to 64 each.
-GR_AVX512_INLINE void join_avx512(const __m256i* of_32, __m512i* of_64) noexcept {
-    GR_UNROLL
-    for (int i = 0; i < 4; ++i)
-        of_64[i] = _mm512_inserti64x4(_mm512_castsi256_si512(of_32[2 * i]), of_32[2 * i + 1], 1);
-}
+// What both formats share. Format has weights_avx2().
+template <class Format, class BlockType>
+struct TernaryFormat {
+    using Block = BlockType;
+    static constexpr int kGroup = 16;
+    static constexpr bool kFloatScales = false;
+    static constexpr int kOffset = 9;
+    static constexpr int kLargest = 18;
+    static constexpr bool kHasMin = false;
+    static constexpr float kUnit = 0.125F;
+
+    GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {
+        __m256i of_32[8];
+        Format::weights_avx2(block, of_32);
+        GR_UNROLL
+        for (int i = 0; i < 4; ++i)
+            w[i] = _mm512_inserti64x4(_mm512_castsi256_si512(of_32[2 * i]), of_32[2 * i + 1], 1);
+    }
+};
 
 }  // namespace greenroom::cpu

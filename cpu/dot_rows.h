@@ -125,7 +125,7 @@ struct FourTerms {
 // for a thread that has its core to itself.)
 inline constexpr std::int64_t kAhead = 6144;
 
-// Two planes of activations in an order of their own (dot_rows_avx512.h) take so much of the first-level
+// Two planes of activations as blocks of 32 meet them (dot_rows_avx512.h) take so much of the first-level
 // cache that lines fetched early do not last: they come to the second-level cache first, 8 KiB ahead, and are
 // fetched from there when half of that is left. Q8_0 with rows of 2880 values makes 34 instead of 32.5 GB/s.
 template <class X>

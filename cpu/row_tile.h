@@ -5,6 +5,7 @@
 // There are two kinds of product. Quantized rows meet quantized vectors (dot_quant.h): read as they stand for
 // few vectors, laid out anew for many. Where the type has no kernel for that, or the vectors are to
 // stay in float32, the rows are decoded to float32 into a thread's scratch: any type, never a whole matrix.
+// F16 and BF16 are read as they stand for few vectors, with the same result.
 
 #include "cpu/decode_row.h"
 #include "cpu/dot_quant.h"
