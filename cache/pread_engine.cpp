@@ -1,5 +1,6 @@
 #include "cache/read_engine.h"
 #include "cache/signal_mask.h"
+#include "cache/thread_slice.h"
 #include "quant/base/error.h"
 
 #include <unistd.h>
@@ -37,6 +38,7 @@ class PreadEngine final : public ReadEngine {
 
   private:
     void serve() noexcept {
+        prefer_short_slices();
         while (const std::optional<Piece> piece = queue_.take_or_wait()) {
             ReadOp op = files_.begin(*piece);
             ssize_t result = 0;

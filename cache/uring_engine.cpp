@@ -1,5 +1,6 @@
 #include "cache/read_engine.h"
 #include "cache/signal_mask.h"
+#include "cache/thread_slice.h"
 #include "quant/base/error.h"
 
 #include <liburing.h>
@@ -142,6 +143,7 @@ class UringEngine final : public ReadEngine {
 
     // The thread's life: hand new pieces to the system, sleep until something has come, deal with it.
     void serve() noexcept {
+        prefer_short_slices();
         bool watching = false;  // a poll of the wake-up is in the ring
         while (!stopping_.load() || free_ops_.size() < ops_.size()) {
             if (!watching) watching = watch_wake_up();
