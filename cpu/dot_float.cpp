@@ -225,7 +225,7 @@ constexpr std::array<Kernels, 4> kTables{{
     {Isa::avx_vnni, dot_f32_avx2, dot_avx2<Halves<HalfF16>>, dot_avx2<Halves<HalfBF16>>, dot_f32_x4_avx2,
      axpy_f32_avx2, axpy_f32_x4_avx2, quantize_row_avx2, glu_avx2},
     {Isa::avx512, dot_f32_avx512, dot_avx512<Halves<HalfF16>>, dot_avx512<Halves<HalfBF16>>,
-     dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx2, glu_avx512},
+     dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512, quantize_row_avx512, glu_avx512},
 }};
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
+#include "cpu/transpose_simd.h"
 
 #include <algorithm>
 #include <bit>
@@ -111,6 +112,59 @@ GR_AVX2 void quantize_block_avx2(ActivationBlock& block, const float* x) noexcep
     add_up_pairs(block);
 }
 
+// The sums over groups of a plane, and over pairs of them.
+GR_AVX512_INLINE void add_up_plane_avx512(ActivationBlock& block, int plane) noexcept {
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i quads[4];
+    GR_UNROLL
+    for (int i = 0; i < 4; ++i) {
+        quads[i] = _mm512_setzero_si512();
+        add_byte_products_avx512(quads[i], ones, _mm512_load_si512(block.planes[plane] + 64 * i));
+    }
+    // Group 4i + l in lane 4l + i.
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i sums = _mm512_permutexvar_epi32(order, sum_quads_avx512(quads));
+    const __m256i words = _mm512_cvtepi32_epi16(sums);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(block.sums[plane]), words);
+    const __m256i pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+    _mm_store_si128(reinterpret_cast<__m128i*>(block.wide_sums[plane]), _mm256_cvtepi32_epi16(pairs));
+}
+
+GR_AVX512 void quantize_block_avx512(ActivationBlock& block, const float* x) noexcept {
+    const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+    __m512i magnitudes = _mm512_setzero_si512();
+    GR_UNROLL
+    for (int i = 0; i < kValues; i += 16)
+        magnitudes = _mm512_max_epu32(magnitudes, _mm512_and_si512(_mm512_loadu_si512(x + i), mask));
+    const float scale = scale_of(_mm512_reduce_max_epu32(magnitudes));
+    if (!(scale > 0.0F)) return make_zero(block, scale);
+    block.scale = scale;
+    const __m512 inverse = _mm512_set1_ps(1.0F / scale);
+    // Packing works within lanes of 128 bits, which takes numbers apart in fours.
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    GR_UNROLL
+    for (int i = 0; i < kValues; i += 64) {
+        __m512i q[4];
+        GR_UNROLL
+        for (int k = 0; k < 4; ++k)
+            q[k] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16 * k), inverse));
+        __m512i high[2];
+        __m512i low[2];
+        GR_UNROLL
+        for (int k = 0; k < 2; ++k) {
+            const __m512i words = _mm512_packs_epi32(q[2 * k], q[2 * k + 1]);
+            high[k] = _mm512_srai_epi16(_mm512_add_epi16(words, _mm512_set1_epi16(64)), 7);
+            low[k] = _mm512_sub_epi16(words, _mm512_slli_epi16(high[k], 7));
+        }
+        const __m512i planes[2] = {_mm512_packs_epi16(high[0], high[1]), _mm512_packs_epi16(low[0], low[1])};
+        GR_UNROLL
+        for (int p = 0; p < ActivationBlock::kPlanes; ++p)
+            _mm512_store_si512(block.planes[p] + i, _mm512_permutexvar_epi32(order, planes[p]));
+    }
+    GR_UNROLL
+    for (int p = 0; p < ActivationBlock::kPlanes; ++p) add_up_plane_avx512(block, p);
+}
+
 template <class QuantizeBlock>
 void quantize_row(ActivationBlock* blocks, const float* x, std::int64_t n_values,
                   QuantizeBlock quantize_block) noexcept {
@@ -129,6 +183,10 @@ void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n
 
 void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
     quantize_row(blocks, x, n_values, quantize_block_avx2);
+}
+
+void quantize_row_avx512(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
+    quantize_row(blocks, x, n_values, quantize_block_avx512);
 }
 
 void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x) {

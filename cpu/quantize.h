@@ -102,5 +102,6 @@ void quantize_heads(ThreadTeam& team, ActivationRows rows, ConstMatrixView x, st
 // The kernel of quantize_rows(): one row. The same bits on every ISA.
 void quantize_row_scalar(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
 void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
+void quantize_row_avx512(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept;
 
 }  // namespace greenroom::cpu

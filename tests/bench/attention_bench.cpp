@@ -7,8 +7,9 @@
 //                          them than the processor's caches hold: bytes_per_second of keys and values,
 //                          of_read as a fraction of what reading alone reaches in this run, and items
 //
-// Shapes: gqa is that of Qwen3-30B-A3B (32 heads, 4 of keys and values, 128 values each), mla that of
-// DeepSeek-V3 (128 heads, latent rows of 512 + 64). Types are those of the cached rows.
+// Shapes: gqa is that of Qwen3-30B-A3B (32 heads, 4 of keys and values, 128 values each), mha that of OLMoE
+// (16 heads with keys and values of their own), mla that of DeepSeek-V3 (128 heads, latent rows of 512 + 64).
+// Types are those of the cached rows.
 
 #include "cpu/attention.h"
 #include "cpu/isa.h"
@@ -40,9 +41,22 @@ KvRows rows_at(std::size_t at, Type type, std::int64_t n_rows, std::int64_t n_va
     return {bench::many_bytes().data() + at, type, n_rows, n_values, quant::row_bytes(type, n_values)};
 }
 
+struct Qwen3Heads {
+    static constexpr const char* kName = "gqa";
+    static constexpr int kHeads = 32;
+    static constexpr int kKvHeads = 4;
+};
+
+struct OlmoeHeads {
+    static constexpr const char* kName = "mha";
+    static constexpr int kHeads = 16;
+    static constexpr int kKvHeads = 16;
+};
+
+template <class Heads>
 class Gqa {
   public:
-    static constexpr const char* kName = "gqa";
+    static constexpr const char* kName = Heads::kName;
     static constexpr std::int64_t kPrefillTokens = 128;
     Gqa(Type type, std::int64_t n_rows)
         : type_(type), n_rows_(n_rows), side_bytes_(n_rows * quant::row_bytes(type, shape_.key_cols())) {}
@@ -63,7 +77,7 @@ class Gqa {
     }
 
   private:
-    GqaShape shape_{32, 4, 128, 128, 0.088F};
+    GqaShape shape_{Heads::kHeads, Heads::kKvHeads, 128, 128, 0.088F};
     Type type_;
     std::int64_t n_rows_;
     std::int64_t side_bytes_;
@@ -145,7 +159,8 @@ void register_shape() {
 int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    greenroom::cpu::register_shape<greenroom::cpu::Gqa>();
+    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::Qwen3Heads>>();
+    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::OlmoeHeads>>();
     greenroom::cpu::register_shape<greenroom::cpu::Mla>();
     benchmark::RunSpecifiedBenchmarks();
     return 0;
