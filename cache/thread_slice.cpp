@@ -22,7 +22,7 @@ struct SchedulingAttributes {
 constexpr int kThisThread = 0;
 
 // False where the system refuses.
-bool read(SchedulingAttributes& attributes) noexcept {
+bool read_attributes(SchedulingAttributes& attributes) noexcept {
     return ::syscall(SYS_sched_getattr, kThisThread, &attributes, sizeof attributes, 0) == 0;
 }
 
@@ -30,13 +30,13 @@ bool read(SchedulingAttributes& attributes) noexcept {
 
 std::int64_t thread_slice_ns() noexcept {
     SchedulingAttributes attributes;
-    return read(attributes) ? static_cast<std::int64_t>(attributes.runtime) : 0;
+    return read_attributes(attributes) ? static_cast<std::int64_t>(attributes.runtime) : 0;
 }
 
 void prefer_short_slices() noexcept {
     constexpr std::uint64_t kShortestNs = 100'000;
     SchedulingAttributes attributes;
-    if (!read(attributes)) return;
+    if (!read_attributes(attributes)) return;
     attributes.runtime = kShortestNs;
     static_cast<void>(::syscall(SYS_sched_setattr, kThisThread, &attributes, 0));
 }

@@ -140,26 +140,13 @@ GR_AVX512 void quantize_block_avx512(ActivationBlock& block, const float* x) noe
     if (!(scale > 0.0F)) return make_zero(block, scale);
     block.scale = scale;
     const __m512 inverse = _mm512_set1_ps(1.0F / scale);
-    // Packing works within lanes of 128 bits, which takes numbers apart in fours.
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     GR_UNROLL
-    for (int i = 0; i < kValues; i += 64) {
-        __m512i q[4];
-        GR_UNROLL
-        for (int k = 0; k < 4; ++k)
-            q[k] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16 * k), inverse));
-        __m512i high[2];
-        __m512i low[2];
-        GR_UNROLL
-        for (int k = 0; k < 2; ++k) {
-            const __m512i words = _mm512_packs_epi32(q[2 * k], q[2 * k + 1]);
-            high[k] = _mm512_srai_epi16(_mm512_add_epi16(words, _mm512_set1_epi16(64)), 7);
-            low[k] = _mm512_sub_epi16(words, _mm512_slli_epi16(high[k], 7));
-        }
-        const __m512i planes[2] = {_mm512_packs_epi16(high[0], high[1]), _mm512_packs_epi16(low[0], low[1])};
-        GR_UNROLL
-        for (int p = 0; p < ActivationBlock::kPlanes; ++p)
-            _mm512_store_si512(block.planes[p] + i, _mm512_permutexvar_epi32(order, planes[p]));
+    for (int i = 0; i < kValues; i += 16) {
+        const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+        const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(64)), 7);
+        const __m512i low = _mm512_sub_epi32(q, _mm512_slli_epi32(high, 7));
+        _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[0] + i), _mm512_cvtepi32_epi8(high));
+        _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[1] + i), _mm512_cvtepi32_epi8(low));
     }
     GR_UNROLL
     for (int p = 0; p < ActivationBlock::kPlanes; ++p) add_up_plane_avx512(block, p);
