@@ -206,7 +206,13 @@ struct FourChunks {
 
 // Rows of n_values, of which four at a time are read. Where fewer are left the last one stands in for the
 // others. Where a row ends within a chunk, the first blocks of the next row stand in for the rest, which
-// meets activations of zero; after the last row zeros do, in a copy.
+// meets activations of zero; after the last row zeros do, in a copy: a part of its own, so that all others
+// are found with one addition.
+//
+//     rows.begin(r);
+//     do {
+//         for (c = rows.first(); c < rows.last(); ++c) … rows.chunks(c, x[c]) …
+//     } while (rows.go_on());
 template <class Format, class X>
 class RowsOfFour {
   public:
@@ -214,6 +220,7 @@ class RowsOfFour {
         : rows_(rows),
           row_bytes_(row_bytes),
           n_rows_(n_rows),
+          n_chunks_(activation_blocks(n_values)),
           n_bytes_(n_values / Block::kValues * static_cast<std::int64_t>(sizeof(Block))),
           end_(rows + (n_rows - 1) * row_bytes + n_bytes_),
           ahead_(rows, row_bytes, n_bytes_, kCrowdsFirstLevel<X> ? kHalfAhead : kAhead) {}
@@ -222,41 +229,58 @@ class RowsOfFour {
     GR_AVX2_INLINE void begin(int r) noexcept {
         GR_UNROLL
         for (int i = 0; i < kFour; ++i) at_[i] = rows_ + std::min(r + i, n_rows_ - 1) * row_bytes_;
+        first_ = 0;
+        last_ = n_chunks_;
+        if constexpr ((kBlocksPerChunk<Format>) > 1)
+            if (end_ - at_[kFour - 1] < n_chunks_ * kBytes) --last_;
     }
 
-    // Their next chunks, which meet x.
-    GR_AVX2_INLINE FourChunks<Format, X> next(const X& x) noexcept {
-        constexpr std::int64_t kBytes = FourChunks<Format, X>::kBytes;
+    std::int64_t first() const noexcept { return first_; }
+    std::int64_t last() const noexcept { return last_; }
+
+    // Chunks c, which meet x. Call it for all of a part, in order.
+    GR_AVX2_INLINE FourChunks<Format, X> chunks(std::int64_t c, const X& x) noexcept {
         FourChunks<Format, X> chunks;
         GR_UNROLL
-        for (int i = 0; i < kFour; ++i) chunks.blocks[i] = reinterpret_cast<const Block*>(at_[i]);
-        if constexpr ((kBlocksPerChunk<Format>) > 1)
-            if (end_ - at_[kFour - 1] < kBytes)
-                for (int i = 0; i < kFour; ++i) chunks.blocks[i] = copy(at_[i], copies_[i]);
+        for (int i = 0; i < kFour; ++i)
+            chunks.blocks[i] = reinterpret_cast<const Block*>(at_[i] + (c - first_) * kBytes);
         chunks.x = &x;
         chunks.ahead = ahead_.take(kFour * kBytes);
-        GR_UNROLL
-        for (int i = 0; i < kFour; ++i) at_[i] += kBytes;
         return chunks;
+    }
+
+    // Goes to the next part, if there is one.
+    bool go_on() noexcept {
+        if constexpr ((kBlocksPerChunk<Format>) > 1)
+            if (last_ < n_chunks_) {
+                const std::int64_t n_left = n_bytes_ - last_ * kBytes;
+                std::memset(static_cast<void*>(copies_), 0, sizeof copies_);
+                for (int i = 0; i < kFour; ++i) {
+                    std::memcpy(static_cast<void*>(copies_[i]), at_[i] + last_ * kBytes,
+                                static_cast<std::size_t>(n_left));
+                    at_[i] = reinterpret_cast<const std::byte*>(copies_[i]);
+                }
+                first_ = last_;
+                last_ = n_chunks_;
+                return true;
+            }
+        return false;
     }
 
   private:
     using Block = typename Format::Block;
-
-    const Block* copy(const std::byte* blocks, Block* copy) const noexcept {
-        const auto n_bytes = std::min<std::int64_t>(end_ - blocks, sizeof copies_[0]);
-        std::memset(static_cast<void*>(copy), 0, sizeof copies_[0]);
-        std::memcpy(static_cast<void*>(copy), blocks, static_cast<std::size_t>(n_bytes));
-        return copy;
-    }
+    static constexpr std::int64_t kBytes = FourChunks<Format, X>::kBytes;
 
     const std::byte* rows_;
     std::int64_t row_bytes_;
     int n_rows_;
+    std::int64_t n_chunks_;
     std::int64_t n_bytes_;  // of a row
     const std::byte* end_;  // of the last row
     RowsAhead ahead_;
-    const std::byte* at_[kFour];
+    const std::byte* at_[kFour];  // chunk first_
+    std::int64_t first_ = 0;
+    std::int64_t last_ = 0;
     Block copies_[kFour][kBlocksPerChunk<Format>];
 };
 

@@ -190,17 +190,18 @@ GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_avx2(const FourChunks<Format,
 template <class Format, int kPlanes>
 GR_AVX2_INLINE void add_rows_avx2(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                   const ActivationBlock* x, std::int64_t n_values, float* sums) noexcept {
-    const std::int64_t n_chunks = activation_blocks(n_values);
     RowsOfFour<Format, ActivationBlock> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
         four.begin(r);
         __m128 sum = _mm_load_ps(sums + r);
-        for (std::int64_t c = 0; c < n_chunks; ++c) {
-            __m128 plane_scales[kPlanes];
-            GR_UNROLL
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
-            sum = multiply_avx2<Format, kPlanes>(four.next(x[c]), plane_scales).add_to(sum);
-        }
+        do {
+            for (std::int64_t c = four.first(); c < four.last(); ++c) {
+                __m128 plane_scales[kPlanes];
+                GR_UNROLL
+                for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
+                sum = multiply_avx2<Format, kPlanes>(four.chunks(c, x[c]), plane_scales).add_to(sum);
+            }
+        } while (four.go_on());
         _mm_store_ps(sums + r, sum);
     }
 }

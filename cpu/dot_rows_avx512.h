@@ -162,6 +162,11 @@ GR_AVX512_INLINE void take_block_numbers(const typename Format::Block* const* ch
 template <class Format, int kPlanes>
 GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
     const FourChunks<Format, ActivationHalves<kPlanes>>& chunks, const __m128* plane_scales) noexcept {
+    // Headers that come with the weights are taken first: the vectors are still there then. (With two planes
+    // there are not enough of them.)
+    constexpr bool kHeadersFirst = kPlanes == 1 && kLanesReachHeaders<typename Format::Block>;
+    BlockSums<Format, kPlanes> sums;
+    if constexpr (kHeadersFirst) take_block_numbers(chunks.blocks, sums);
     __m512i lanes[kPlanes][2][kFour];
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
@@ -179,8 +184,7 @@ GR_AVX512_INLINE FourTerms<Format, kPlanes> multiply_avx512(
             lanes[p][h][r] = sum;
         }
     }
-    BlockSums<Format, kPlanes> sums;
-    take_block_numbers(chunks.blocks, sums);
+    if constexpr (!kHeadersFirst) take_block_numbers(chunks.blocks, sums);
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
@@ -203,17 +207,18 @@ template <class Format, int kPlanes, class X>
 GR_AVX512_INLINE void add_rows_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                       const ActivationBlock* x, const X* as_met, std::int64_t n_values,
                                       float* sums) noexcept {
-    const std::int64_t n_chunks = activation_blocks(n_values);
     RowsOfFour<Format, X> four(rows, row_bytes, n_rows, n_values);
     for (int r = 0; r < n_rows; r += kFour) {
         four.begin(r);
         __m128 sum = _mm_load_ps(sums + r);
-        for (std::int64_t c = 0; c < n_chunks; ++c) {
-            __m128 plane_scales[kPlanes];
-            GR_UNROLL
-            for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
-            sum = multiply_avx512<Format, kPlanes>(four.next(as_met[c]), plane_scales).add_to(sum);
-        }
+        do {
+            for (std::int64_t c = four.first(); c < four.last(); ++c) {
+                __m128 plane_scales[kPlanes];
+                GR_UNROLL
+                for (int p = 0; p < kPlanes; ++p) plane_scales[p] = _mm_set1_ps(x[c].plane_scale(p));
+                sum = multiply_avx512<Format, kPlanes>(four.chunks(c, as_met[c]), plane_scales).add_to(sum);
+            }
+        } while (four.go_on());
         _mm_store_ps(sums + r, sum);
     }
 }
