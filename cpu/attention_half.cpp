@@ -144,7 +144,7 @@ constexpr HalfAttention kBF16{pack_keys_avx512, score_avx512<HalfBF16>, accumula
 
 const HalfAttention* find_half_attention(quant::Type type, std::int64_t n_values, Isa isa) noexcept {
     static_assert(16 * kVectors == kValueStep);
-    if (isa != Isa::avx512 || n_values % kValueStep != 0) return nullptr;
+    if (vectors_of(isa) != Isa::avx512 || n_values % kValueStep != 0) return nullptr;
     if (type == quant::Type::F16) return &kF16;
     return type == quant::Type::BF16 ? &kBF16 : nullptr;
 }

@@ -2,20 +2,24 @@
 
 #include "cpu/attention_simd.h"
 
-#include <array>
-
 namespace greenroom::cpu {
 namespace {
 
-constexpr std::array<AttentionKernels, 4> kTables{{
-    {Isa::scalar, pack_keys_scalar, score_scalar, weigh_scalar, accumulate_scalar},
-    {Isa::avx2, pack_keys_avx2, score_avx2, weigh_avx2, accumulate_avx2},
-    {Isa::avx_vnni, pack_keys_avx2, score_avx2, weigh_avx2, accumulate_avx2},
-    {Isa::avx512, pack_keys_avx512, score_avx512, weigh_avx512, accumulate_avx512},
-}};
+constexpr AttentionKernels kScalar{pack_keys_scalar, score_scalar, weigh_scalar, accumulate_scalar};
+constexpr AttentionKernels kAvx2{pack_keys_avx2, score_avx2, weigh_avx2, accumulate_avx2};
+constexpr AttentionKernels kAvx512{pack_keys_avx512, score_avx512, weigh_avx512, accumulate_avx512};
 
 }  // namespace
 
-const AttentionKernels& attention_kernels(Isa isa) noexcept { return kTables[static_cast<std::size_t>(isa)]; }
+const AttentionKernels& attention_kernels(Isa isa) noexcept {
+    switch (vectors_of(isa)) {
+        case Isa::avx512:
+            return kAvx512;
+        case Isa::avx2:
+            return kAvx2;
+        default:
+            return kScalar;
+    }
+}
 
 }  // namespace greenroom::cpu

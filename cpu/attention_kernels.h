@@ -92,8 +92,6 @@ class LinesAhead {
 };
 
 struct AttentionKernels {
-    Isa isa;
-
     // keys[i][r] = rows[r][i] for 16 rows: a part of a block of keys, [n_values, kBlockPositions], in which
     // positions are the lanes of a vector. Up to 3 values past n_values are read and written.
     void (*pack_keys)(float* keys, const float* rows, std::int64_t row_stride,

@@ -269,7 +269,7 @@ constexpr QuantAttention kAvx512Q4_0{pack_keys_q4_0_avx512, score_quant_avx512,
 const QuantAttention* find_quant_attention(quant::Type type, Isa isa) noexcept {
     const bool q8_0 = type == quant::Type::Q8_0;
     if (!q8_0 && type != quant::Type::Q4_0) return nullptr;
-    if (isa == Isa::avx512) return q8_0 ? &kAvx512Q8_0 : &kAvx512Q4_0;
+    if (vectors_of(isa) == Isa::avx512) return q8_0 ? &kAvx512Q8_0 : &kAvx512Q4_0;
     if (isa == Isa::scalar) return q8_0 ? &kScalarQ8_0 : &kScalarQ4_0;
     return nullptr;
 }

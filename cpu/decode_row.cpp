@@ -100,7 +100,7 @@ GR_AVX512 void decode_q4_0_avx512(const std::byte* blocks, float* out, std::int6
 
 quant::DecodeFn find_row_decoder(quant::Type type, Isa isa) noexcept {
     if (isa != Isa::scalar) {
-        const bool is_512 = isa == Isa::avx512;
+        const bool is_512 = vectors_of(isa) == Isa::avx512;
         if (type == Type::F16) return is_512 ? decode_halves_avx512<HalfF16> : decode_halves_avx2<HalfF16>;
         if (type == Type::BF16) return is_512 ? decode_halves_avx512<HalfBF16> : decode_halves_avx2<HalfBF16>;
         if (type == Type::Q8_0) return is_512 ? decode_q8_0_avx512 : decode_q8_0_avx2;

@@ -14,6 +14,8 @@
 //                                    halves of blocks: the first 16 weights of blocks 0 – 3, their last 16,
 //                                    the first 16 of blocks 4 – 7, their last 16
 //
+//     weights_vbmi(block, w)         if there is one, the same with what AVX-512 VBMI adds
+//
 // for 256 values at a time: one super-block, or 8 blocks of 32. With float scales
 //
 //     scales(block)                  the 8 scales
@@ -137,6 +139,7 @@ struct LanesOfBlocks {
         alignas(64) std::uint8_t headers[64]{};  // to each of the four numbers of a lane
         alignas(64) std::uint8_t first[64]{};
         alignas(64) std::uint8_t others[64]{};
+        alignas(64) std::uint8_t of_both[64]{};  // of the two one behind the other
         std::uint64_t are_others = 0;
     };
     static constexpr Indices kIndices = [] {
@@ -148,6 +151,8 @@ struct LanesOfBlocks {
             all.first[i] = nibble < 16 ? static_cast<std::uint8_t>(nibble) : kNone;
             all.others[i] = nibble < 16 ? kNone : static_cast<std::uint8_t>(nibble - 4 * kHeader);
             if (nibble >= 16) all.are_others |= std::uint64_t{1} << i;
+            const int byte = i / 16 * static_cast<int>(sizeof(Block)) + kHeader + i % 16;
+            all.of_both[i] = static_cast<std::uint8_t>(byte < 64 ? byte : 64 + byte - 4 * kHeader);
         }
         return all;
     }();
@@ -160,6 +165,41 @@ struct LanesOfBlocks {
                                         kIndices.are_others, others, _mm512_load_si512(kIndices.others));
     }
 };
+
+// The bytes of a table of 64 that the low six bits of each index choose. (This and the next in assembly, so
+// that helpers need no target of their own.)
+GR_AVX512_INLINE __m512i look_up_vbmi(__m512i table, __m512i indices) noexcept {
+    __m512i bytes;
+    asm("vpermb %1, %2, %0" : "=v"(bytes) : "v"(table), "v"(indices));
+    return bytes;
+}
+
+// The same of the 64 bytes of `first` and then those in memory.
+GR_AVX512_INLINE __m512i look_up_vbmi(__m512i first, const std::byte* others, __m512i indices) noexcept {
+    asm("vpermt2b %2, %1, %0"
+        : "+v"(first)
+        : "v"(indices), "m"(*reinterpret_cast<const std::byte(*)[64]>(others)));
+    return first;
+}
+
+// numbers[nibble] of 64 bytes, of the low nibbles first. numbers: the sixteen four times, so that the bits
+// above a nibble do not matter.
+GR_AVX512_INLINE void look_up_nibbles_vbmi(__m512i numbers, __m512i bytes, __m512i* looked_up) noexcept {
+    looked_up[0] = look_up_vbmi(numbers, bytes);
+    looked_up[1] = look_up_vbmi(numbers, _mm512_srli_epi16(bytes, 4));
+}
+
+// The same by halves of blocks, of blocks that hold 16 bytes of nibbles as qs.
+template <class Block>
+GR_AVX512_INLINE void look_up_blocks_vbmi(__m512i numbers, const Block* block, __m512i* looked_up) noexcept {
+    GR_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        const auto* four = reinterpret_cast<const std::byte*>(block + 4 * h);
+        const __m512i bytes = look_up_vbmi(_mm512_loadu_si512(four), four + 4 * LanesOfBlocks<Block>::kHeader,
+                                           _mm512_load_si512(LanesOfBlocks<Block>::kIndices.of_both));
+        look_up_nibbles_vbmi(numbers, bytes, looked_up + 2 * h);
+    }
+}
 
 // 256 weights by halves of blocks, of blocks that hold 16 bytes of nibbles as qs.
 template <class Block>

@@ -26,6 +26,10 @@ struct IQ4NL {
         for (int i = 0; i < 4; ++i) w[i] = iq4_levels_avx512(w[i]);
     }
 
+    GR_AVX512_INLINE static void weights_vbmi(const Block* block, __m512i* w) noexcept {
+        look_up_blocks_vbmi(_mm512_broadcast_i32x4(raised_iq4_levels()), block, w);
+    }
+
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         return gather_halves(block, offsetof(Block, d));
     }

@@ -32,6 +32,13 @@ struct IQ4XS {
         for (int i = 0; i < 4; ++i) w[i] = iq4_levels_avx512(w[i]);
     }
 
+    GR_AVX512_INLINE static void weights_vbmi(const Block* block, __m512i* w) noexcept {
+        const __m512i levels = _mm512_broadcast_i32x4(raised_iq4_levels());
+        GR_UNROLL
+        for (int h = 0; h < 2; ++h)
+            look_up_nibbles_vbmi(levels, _mm512_loadu_si512(block->qs + 64 * h), w + 2 * h);
+    }
+
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {
         int low_bits = 0;
         std::memcpy(&low_bits, block->scales_l, sizeof low_bits);

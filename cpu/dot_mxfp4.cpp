@@ -28,6 +28,10 @@ struct MXFP4 {
         for (int i = 0; i < 4; ++i) w[i] = _mm512_shuffle_epi8(numbers, w[i]);
     }
 
+    GR_AVX512_INLINE static void weights_vbmi(const Block* block, __m512i* w) noexcept {
+        look_up_blocks_vbmi(_mm512_broadcast_i32x4(raised_numbers()), block, w);
+    }
+
     // Half of 2^(e − 127), since the numbers are doubled: e as a float's exponent, and for e = 0, where that
     // would be zero, the denormal number itself.
     GR_AVX2_INLINE static __m256 scales(const Block* block) noexcept {

@@ -55,7 +55,7 @@ struct QuantDot {
 };
 
 // By ISA.
-using QuantDots = std::array<QuantDot, 4>;
+using QuantDots = std::array<QuantDot, kIsas>;
 
 // The kernels of a type, or nullptr for a type that is multiplied in float32 only: F32, F16, BF16, and those
 // quantized types that have no kernel yet.

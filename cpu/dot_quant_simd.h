@@ -30,12 +30,29 @@ void dot_rows_scalar(const std::byte* rows, std::int64_t row_bytes, int n_rows, 
     }
 }
 
+// A format whose kernels are to use AVX-512 VBMI.
+template <class Format>
+struct WithVbmi : Format {
+    GR_AVX512_INLINE static void weights_avx512(const typename Format::Block* block, __m512i* w) noexcept {
+        Format::weights_vbmi(block, w);
+    }
+};
+
+template <class Format>
+constexpr QuantDot quant_dot_vbmi() noexcept {
+    if constexpr (requires { &Format::weights_vbmi; })
+        return {dot_rows_avx512<WithVbmi<Format>>, dot_tile_avx512<Format>};
+    else
+        return {dot_rows_avx512<Format>, dot_tile_avx512<Format>};
+}
+
 template <class Format>
 constexpr QuantDots quant_dots() noexcept {
     return {{{dot_rows_scalar<typename Format::Block>},
              {dot_rows_avx2<Format>, dot_tile_avx2<Format>},
              {dot_rows_avx2<WithVnni<Format>>, dot_tile_avx2<WithVnni<Format>>},
-             {dot_rows_avx512<Format>, dot_tile_avx512<Format>}}};
+             {dot_rows_avx512<Format>, dot_tile_avx512<Format>},
+             quant_dot_vbmi<Format>()}};
 }
 
 }  // namespace greenroom::cpu

@@ -36,6 +36,8 @@ std::string_view isa_name(Isa isa) noexcept {
             return "avxvnni";
         case Isa::avx512:
             return "avx512";
+        case Isa::avx512_vbmi:
+            return "avx512vbmi";
     }
     return "unknown";
 }
@@ -49,8 +51,10 @@ std::vector<Isa> available_isas() {
     if (avx2 && has_avx_vnni()) isas.push_back(Isa::avx_vnni);
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
+        __builtin_cpu_supports("avx512vnni")) {
         isas.push_back(Isa::avx512);
+        if (__builtin_cpu_supports("avx512vbmi")) isas.push_back(Isa::avx512_vbmi);
+    }
 #endif
     return isas;
 }
@@ -59,14 +63,15 @@ Isa select_isa() {
     const std::vector<Isa> available = available_isas();
     const char* forced = std::getenv("GREENROOM_ISA");
     if (forced == nullptr || *forced == '\0') return available.back();
-    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512}) {
+    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vbmi}) {
         if (isa_name(isa) != forced) continue;
         if (std::find(available.begin(), available.end(), isa) == available.end())
             fail(ErrorKind::unsupported, "GREENROOM_ISA={}: this CPU lacks it; the best it has is {}", forced,
                  isa_name(available.back()));
         return isa;
     }
-    fail(ErrorKind::bad_input, "GREENROOM_ISA={}: expected scalar, avx2, avxvnni or avx512", forced);
+    fail(ErrorKind::bad_input, "GREENROOM_ISA={}: expected scalar, avx2, avxvnni, avx512 or avx512vbmi",
+         forced);
 }
 
 }  // namespace greenroom::cpu

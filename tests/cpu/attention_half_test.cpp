@@ -21,7 +21,7 @@ constexpr auto kBlock = static_cast<std::size_t>(kBlockPositions);
 class AttentionHalfOf : public testing::TestWithParam<Type> {
   protected:
     void SetUp() override {
-        if (available_isas().back() != Isa::avx512) GTEST_SKIP() << "no AVX-512";
+        if (vectors_of(available_isas().back()) != Isa::avx512) GTEST_SKIP() << "no AVX-512";
     }
     const HalfAttention& kernels_for(std::int64_t n_values) const {
         return *find_half_attention(GetParam(), n_values, Isa::avx512);
@@ -91,7 +91,7 @@ TEST_P(AttentionHalfOf, ResultsAreThoseOfDecodedValues) {
 
 TEST(AttentionHalf, OtherRowsAreDecoded) {
     for (const Isa isa : available_isas()) {
-        EXPECT_EQ(find_half_attention(Type::F16, 128, isa) != nullptr, isa == Isa::avx512);
+        EXPECT_EQ(find_half_attention(Type::F16, 128, isa) != nullptr, vectors_of(isa) == Isa::avx512);
         EXPECT_EQ(find_half_attention(Type::F16, 80, isa), nullptr);
         for (const Type type : {Type::F32, Type::Q8_0, Type::Q4_0})
             EXPECT_EQ(find_half_attention(type, 128, isa), nullptr);

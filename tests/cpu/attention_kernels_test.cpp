@@ -175,7 +175,7 @@ TEST(LinesAhead, LoopsOfAnyLengthAskForAllLinesThatWereAdded) {
 // Neither more lanes nor their order make a difference.
 TEST(AttentionKernels, Avx2AndAvx512GiveTheSameBits) {
     LinesAhead ahead;
-    if (available_isas().back() != Isa::avx512) GTEST_SKIP() << "no AVX-512";
+    if (vectors_of(available_isas().back()) != Isa::avx512) GTEST_SKIP() << "no AVX-512";
     constexpr std::int64_t kValues = 96;
     constexpr int kQueries = 11;
     const auto q = test::random_floats(kQueries * kValues, 12);

@@ -25,7 +25,8 @@ TEST_F(ForcedIsa, TheBestIsTakenUnlessOneIsForced) {
 
 TEST_F(ForcedIsa, UnknownNameIsAnError) {
     ::setenv("GREENROOM_ISA", "sse9", 1);
-    test::expect_error(ErrorKind::bad_input, {"GREENROOM_ISA=sse9", "scalar, avx2, avxvnni or avx512"},
+    test::expect_error(ErrorKind::bad_input,
+                       {"GREENROOM_ISA=sse9", "scalar, avx2, avxvnni, avx512 or avx512vbmi"},
                        [] { select_isa(); });
 }
 
