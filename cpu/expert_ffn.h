@@ -34,7 +34,7 @@ struct ExpertTask {
 // results[c] = down · glu(gate · x[t], up · x[t]) for every call c = (t, k) of the tasks. Where input_factors
 // (one per call, or empty) are given, x[t] is multiplied by input_factors[c] first (Llama 4). x: [n_tokens,
 // d_model]; hidden: [n_tokens · top_k, d_ff], overwritten; results: [n_tokens · top_k, d_model], only the
-// rows of the tasks' calls are written. Scratch: 2 · tile_floats(d_model) and tile_floats(d_ff) per thread.
+// rows of the tasks' calls are written. Scratch: tile_floats(d_model) and tile_floats(d_ff) per thread.
 // Products are those of matmul.h. With a buffer that is not empty the tokens are quantized once for all
 // experts and the hidden rows once before the last product: it holds n_tokens · activation_blocks(d_model)
 // and n_tokens · top_k · activation_blocks(d_ff) blocks, expert_activation_blocks() in all.

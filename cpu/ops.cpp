@@ -9,8 +9,7 @@ namespace greenroom::cpu {
 std::int64_t Ops::scratch_floats_needed(std::int64_t max_row, std::int64_t max_experts,
                                         std::int64_t max_kv_row, std::int64_t indexer_row,
                                         std::int64_t context_tokens) noexcept {
-    // Two tiles: run_experts() holds a gate and an up tile at once.
-    return std::max({2 * tile_floats(max_row), 2 * max_experts, attention_scratch_floats(max_kv_row),
+    return std::max({tile_floats(max_row), 2 * max_experts, attention_scratch_floats(max_kv_row),
                      indexer_row == 0 ? 0 : indexer_scratch_floats(context_tokens, indexer_row)});
 }
 

@@ -26,21 +26,25 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
     return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
 }
 
-// Calls body(tile, thread) for each of n_tiles tiles, as they lie in memory. A thread gets neighbouring ones,
-// in pieces: what one tile fetches ahead is then its own. A product of few vectors is over in microseconds
-// and would wait for memory at the ends of many pieces.
+// Calls body(first, last, thread) for runs of tiles, n_tiles in all, as they lie in memory: what one tile
+// fetches ahead is then the thread's own. A product of few vectors is over in microseconds and would wait for
+// memory at the ends of many runs.
 template <class Body>
-void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
+void for_each_run(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kFewVectors = 4;
     const std::int64_t n_threads = team.n_active();
-    if (n_vectors > kFewVectors || n_threads == 1) {
-        const std::int64_t grain = std::max<std::int64_t>(1, n_tiles / (64 * n_threads));
-        team.parallel_for(n_tiles, grain, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-            for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);
-        });
-        return;
-    }
-    share_out(team, n_tiles, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+    if (n_vectors > kFewVectors)
+        team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * n_threads)), body);
+    else if (n_threads == 1)
+        body(std::int64_t{0}, n_tiles, 0);
+    else
+        share_out(team, n_tiles, body);
+}
+
+// Calls body(tile, thread) for each of n_tiles tiles.
+template <class Body>
+void for_each_tile(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
+    for_each_run(team, n_tiles, n_vectors, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
         for (std::int64_t tile = first; tile < last; ++tile) body(tile, thread);
     });
 }

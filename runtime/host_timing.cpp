@@ -16,7 +16,7 @@ double time_expert(cpu::ThreadTeam& team, const ModelSpec& spec, const TimedExpe
     const int top_k = std::min(moe.router.top_k, static_cast<int>(experts.n));
     const std::int64_t n_calls = std::int64_t{n_tokens} * top_k;
     const cpu::Scratch scratch(team.size(),
-                               2 * std::max(cpu::tile_floats(spec.d_model), cpu::tile_floats(moe.d_ff)));
+                               std::max(cpu::tile_floats(spec.d_model), cpu::tile_floats(moe.d_ff)));
     const cpu::ActivationBuffer activations(
         cpu::expert_activation_blocks(n_tokens, spec.d_model, top_k, moe.d_ff),
         product_planes(Activations::int8));

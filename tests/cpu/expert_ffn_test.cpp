@@ -52,7 +52,7 @@ TEST(ExpertFfn, BiasesInputFactorsAndActivationAreThoseOfTheModel) {
                           down_bias.data()};
 
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), 2 * tile_floats(kModel));
+    const Scratch scratch(team.size(), std::max(tile_floats(kModel), tile_floats(kDff)));
     std::vector<float> results(2 * kModel);
     std::vector<float> hidden(2 * kDff);
     run_experts(team, scratch, {}, {results.data(), 2, kModel, kModel}, {hidden.data(), 2, kDff, kDff},
@@ -92,7 +92,7 @@ TEST(ExpertFfn, ResultsAreTheWeightedNetworksOfTheChosenExperts) {
     for (const int n_threads : {1, 3})
         for (const auto& experts : choices) {
             ThreadTeam team(n_threads);
-            const Scratch scratch(team.size(), 2 * tile_floats(kModel));
+            const Scratch scratch(team.size(), std::max(tile_floats(kModel), tile_floats(kDff)));
             const auto n_calls = static_cast<std::int64_t>(experts.size());
             const std::int64_t n_tokens = n_calls / kTopK;
             const auto x = test::random_floats(n_tokens * kModel, 4);
@@ -147,7 +147,7 @@ TEST(ExpertFfn, InIntegersProductsAreThoseOfMatmul) {
     constexpr std::int64_t n_ff = 96;
     constexpr std::int64_t n_tokens = 3;
     ThreadTeam team(2);
-    const Scratch scratch(team.size(), 2 * tile_floats(n_ff));
+    const Scratch scratch(team.size(), tile_floats(n_ff));
     const ActivationBuffer buffer(expert_activation_blocks(n_tokens, n_model, 1, n_ff));
     for (const quant::Type down_type : {quant::Type::Q4_0, quant::Type::F16}) {
         const test::RandomTensor gate(quant::Type::Q8_0, n_model, n_ff, 1, 20);
