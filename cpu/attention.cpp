@@ -22,9 +22,6 @@ constexpr std::int64_t kSegmentPositions = 256;
 constexpr std::int64_t kPartials = 17;
 constexpr std::int64_t kQuantTiles = 2;
 
-// Most tiles that a thread takes through the blocks of a segment together.
-constexpr std::int64_t kTilesTogether = 8;
-
 constexpr std::int64_t block_floats(std::int64_t n_queries, std::int64_t n_values) noexcept {
     return n_queries * activation_blocks(n_values) *
            static_cast<std::int64_t>(sizeof(ActivationBlock) / sizeof(float));
@@ -178,9 +175,9 @@ class Run {
         }
     }
 
+    // A thread gets neighbouring segments of a tile: rows that follow each other in memory.
     void attend_segments(std::int64_t begin, std::int64_t n_segments) const {
-        const std::int64_t n_groups = (work_.n_tiles + together() - 1) / together();
-        share_out(team_, n_segments * n_groups,
+        share_out(team_, n_segments * work_.n_tiles,
                   [&](std::int64_t item, std::int64_t end, int thread) noexcept {
                       while (item < end) {
                           const std::int64_t first = item % n_segments;
@@ -191,46 +188,21 @@ class Run {
                   });
     }
 
-    // Segments [first, first + n) from `begin` on, of a group of tiles. The tiles read rows that lie next to
-    // each other: they are taken through the blocks together, so that memory is read from its beginning to
-    // its end.
-    void attend_segments(std::int64_t begin, std::int64_t first, std::int64_t n, std::int64_t group,
+    // Segments [first, first + n) from `begin` on of a tile.
+    void attend_segments(std::int64_t begin, std::int64_t first, std::int64_t n, std::int64_t item,
                          const TileMemory& memory) const noexcept {
-        const std::int64_t first_tile = group * together();
-        const std::int64_t n_together = std::min(together(), work_.n_tiles - first_tile);
         std::array<Query, kTileQueries> queries;
-        std::array<Tile, kTilesTogether> tiles;
-        const std::int64_t end = begin + (first + n) * kSegmentPositions;
-        for (std::int64_t i = 0; i < n_together; ++i) {
-            Tile& tile = tiles[static_cast<std::size_t>(i)];
-            tile = fill_(first_tile + i, queries.data() + i * work_.n_queries);
-            tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(first_tile + i));
-            if (n_together == work_.n_tiles && tile.listed == nullptr) {
-                tile.part = static_cast<int>(i);
-                tile.n_parts = static_cast<int>(n_together);
-            }
-            fetch_block(tile, begin + first * kSegmentPositions, std::min(tile.last, end));
-        }
+        Tile tile = fill_(item, queries.data());
+        tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(item));
+        const std::int64_t next = std::min(tile.last, begin + (first + n) * kSegmentPositions);
+        fetch_block(tile, begin + first * kSegmentPositions, next);
         for (std::int64_t number = first; number < first + n; ++number) {
             const std::int64_t segment = begin + number * kSegmentPositions;
-            const auto part = [&](std::int64_t i) {
-                return partial((number + 1) * work_.n_tiles + first_tile + i);
-            };
-            for (std::int64_t i = 0; i < n_together; ++i)
-                part(i).clear(tiles[static_cast<std::size_t>(i)].n_queries);
+            const Partial part = partial((number + 1) * work_.n_tiles + item);
+            part.clear(tile.n_queries);
             for (std::int64_t block = segment; block < segment + kSegmentPositions; block += kBlockPositions)
-                for (std::int64_t i = 0; i < n_together; ++i) {
-                    const Tile& tile = tiles[static_cast<std::size_t>(i)];
-                    attend_block(k_, tile, block, tile.first, tile.last, std::min(tile.last, end),
-                                 work_.scale, memory, part(i));
-                }
+                attend_block(k_, tile, block, tile.first, tile.last, next, work_.scale, memory, part);
         }
-    }
-
-    // Tiles that a thread takes through the blocks together.
-    std::int64_t together() const noexcept {
-        return std::clamp<std::int64_t>(kTileQueries / work_.n_queries, 1,
-                                        std::min(kTilesTogether, work_.n_tiles));
     }
 
     bool has_quant_keys() const {
@@ -331,18 +303,18 @@ void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
                    const KvRows& keys, const KvRows& values, std::int64_t first_position,
                    const GqaShape& shape, std::span<const float> sinks) {
     assert(q.n_cols == shape.n_heads * shape.head_dim && out.n_cols == shape.n_heads * shape.value_dim);
-    assert(keys.n_values == shape.key_cols() && values.n_values == shape.value_cols());
+    assert(keys.n_values == shape.head_dim && keys.n_heads == shape.n_kv_heads);
+    assert(values.n_values == shape.value_dim && values.n_heads == shape.n_kv_heads);
     assert(sinks.empty() || static_cast<int>(sinks.size()) == shape.n_heads);
     // The queries of a kv head: its heads of the first token, of the second, …
     const std::int64_t heads_per_kv = shape.n_heads / shape.n_kv_heads;
     const std::int64_t n_queries = q.n_rows * heads_per_kv;
     const std::int64_t groups = n_groups(n_queries, kTileQueries);
     const auto fill = [&](std::int64_t item, Query* queries) noexcept {
-        // Neighbours in the order of tiles read neighbouring parts of the same rows.
-        const std::int64_t kv_head = item % shape.n_kv_heads;
+        const auto kv_head = static_cast<int>(item % shape.n_kv_heads);
         const std::int64_t first_query = item / shape.n_kv_heads * kTileQueries;
-        Tile tile{HeadRows(keys, kv_head * shape.head_dim, shape.head_dim),
-                  HeadRows(values, kv_head * shape.value_dim, shape.value_dim),
+        Tile tile{HeadRows(keys, kv_head, shape.head_dim),
+                  HeadRows(values, kv_head, shape.value_dim),
                   false,
                   nullptr,
                   static_cast<int>(std::min<std::int64_t>(kTileQueries, n_queries - first_query)),

@@ -27,14 +27,8 @@ constexpr std::int64_t kScoreFloats = kTileQueries * kBlockPositions;
 // The lines of a block's rows, of those before `last`.
 void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& ahead) noexcept {
     const std::int64_t end = std::min(block + kBlockPositions, last);
-    const auto add = [&](const HeadRows& rows) {
-        if (tile.n_parts > 0)
-            rows.add_lines_of_all(block, end, tile.part, tile.n_parts, ahead);
-        else
-            rows.add_lines(tile.listed, block, end, ahead);
-    };
-    add(tile.keys);
-    if (!tile.keys_are_values) add(tile.values);
+    tile.keys.add_lines(tile.listed, block, end, ahead);
+    if (!tile.keys_are_values) tile.values.add_lines(tile.listed, block, end, ahead);
 }
 
 void ask_for(LinesAhead& lines) noexcept {
@@ -142,19 +136,18 @@ void accumulate_quant(const Tile& tile, std::int64_t block, BlockRange rows, con
 
 }  // namespace
 
-HeadRows::HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values)
+HeadRows::HeadRows(const KvRows& rows, int head, std::int64_t n_values)
     : rows_(&rows),
+      data_(rows.head(head)),
       quant_(find_quant_attention(rows.type, kernels().isa)),
       half_(find_half_attention(rows.type, n_values, kernels().isa)),
       decode_(find_row_decoder(rows.type)),
-      offset_(quant::row_bytes(rows.type, first_value)),
       n_values_(n_values) {}
 
 void HeadRows::decode(const std::int32_t* listed, std::int64_t first, int n, float* out,
                       std::int64_t stride) const noexcept {
     if (listed != nullptr) {
-        for (int r = 0; r < n; ++r)
-            decode_(rows_->row(listed[first + r]) + offset_, out + r * stride, n_values_);
+        for (int r = 0; r < n; ++r) decode_(row(listed[first + r]), out + r * stride, n_values_);
         return;
     }
     for (std::int64_t at = first; at < first + n;) {
@@ -169,7 +162,7 @@ void HeadRows::locate(const std::int32_t* listed, std::int64_t block, BlockRange
                       Places& places) const noexcept {
     const std::byte** to = places.data() + range.first;
     if (listed != nullptr) {
-        for (int s = range.first; s < range.last; ++s) *to++ = rows_->row(listed[block + s]) + offset_;
+        for (int s = range.first; s < range.last; ++s) *to++ = row(listed[block + s]);
     } else {
         for (std::int64_t at = block + range.first; at < block + range.last;) {
             const Rows rows = neighbours(at, block + range.last);
@@ -186,23 +179,15 @@ void HeadRows::add_lines(const std::int32_t* listed, std::int64_t first, std::in
                          LinesAhead& ahead) const noexcept {
     const std::int64_t n_bytes = quant::row_bytes(rows_->type, n_values_);
     if (listed != nullptr) {
-        for (std::int64_t i = first; i < last; ++i) ahead.add(rows_->row(listed[i]) + offset_, n_bytes);
+        for (std::int64_t i = first; i < last; ++i) ahead.add(row(listed[i]), n_bytes);
         return;
     }
     while (first < last) {
         const Rows rows = neighbours(first, last);
-        ahead.add(rows.data, n_bytes, rows.n, rows_->row_bytes);
-        first += rows.n;
-    }
-}
-
-void HeadRows::add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
-                                LinesAhead& ahead) const noexcept {
-    while (first < last) {
-        const Rows rows = neighbours(first, last);
-        const std::int64_t n_bytes = rows.n * rows_->row_bytes;
-        const std::int64_t begin = n_bytes * part / n_parts;
-        ahead.add(rows.data - offset_ + begin, n_bytes * (part + 1) / n_parts - begin);
+        if (n_bytes == rows_->row_bytes)
+            ahead.add(rows.data, rows.n * n_bytes);
+        else
+            ahead.add(rows.data, n_bytes, rows.n, rows_->row_bytes);
         first += rows.n;
     }
 }

@@ -16,14 +16,14 @@
 
 namespace greenroom::cpu {
 
-// The part of the cached rows that one head reads, from a value on.
+// The cached rows of a head, of each the first n_values.
 class HeadRows {
   public:
     // Where the rows of a block are. All have a place: positions that nobody asked for that of the first.
     using Places = std::array<const std::byte*, kBlockPositions>;
 
     HeadRows() = default;  // none
-    HeadRows(const KvRows& rows, std::int64_t first_value, std::int64_t n_values);
+    HeadRows(const KvRows& rows, int head, std::int64_t n_values);
 
     std::int64_t n_values() const noexcept { return n_values_; }
     // The kernels that read the rows as they are, integers or halves; without either they have to be decoded.
@@ -43,10 +43,6 @@ class HeadRows {
     void add_lines(const std::int32_t* listed, std::int64_t first, std::int64_t last,
                    LinesAhead& ahead) const noexcept;
 
-    // Those of all heads, which lie one after the other: this one of n parts.
-    void add_lines_of_all(std::int64_t first, std::int64_t last, int part, int n_parts,
-                          LinesAhead& ahead) const noexcept;
-
   private:
     // n rows that lie one after the other.
     struct Rows {
@@ -58,15 +54,18 @@ class HeadRows {
     Rows neighbours(std::int64_t first, std::int64_t last) const noexcept {
         // Mostly no division, which takes as long as decoding a short row.
         const std::int64_t number = first < rows_->n_rows ? first : first % rows_->n_rows;
-        return {rows_->data + number * rows_->row_bytes + offset_,
-                std::min(last - first, rows_->n_rows - number)};
+        return {data_ + number * rows_->row_bytes, std::min(last - first, rows_->n_rows - number)};
+    }
+
+    const std::byte* row(std::int64_t position) const noexcept {
+        return data_ + position % rows_->n_rows * rows_->row_bytes;
     }
 
     const KvRows* rows_ = nullptr;
+    const std::byte* data_ = nullptr;  // of the head
     const QuantAttention* quant_ = nullptr;
     const HalfAttention* half_ = nullptr;
     quant::DecodeFn decode_ = nullptr;
-    std::int64_t offset_ = 0;
     std::int64_t n_values_ = 0;
 };
 
@@ -90,9 +89,6 @@ struct Tile {
     const ActivationBlock* blocks = nullptr;  // the queries as integers, where the keys want them
     std::int64_t first = 0;                   // of all queries
     std::int64_t last = 0;
-    // If n_parts tiles that are done in turn read all of the rows, this is one of them; 0: it is by itself.
-    int part = 0;
-    int n_parts = 0;
 
     // Blocks from a query to the next one.
     std::int64_t blocks_per_query() const noexcept { return activation_blocks(keys.n_values()); }

@@ -9,7 +9,8 @@
 
 namespace greenroom::cpu {
 
-// Writes rows of floats as the rows of positions first_position, first_position + 1, …
+// Writes rows of floats, those of all heads side by side, as the rows of positions first_position,
+// first_position + 1, …
 void store_rows(const KvRows& rows, std::int64_t first_position, ConstMatrixView from);
 
 }  // namespace greenroom::cpu

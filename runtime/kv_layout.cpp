@@ -127,6 +127,7 @@ KvLayout kv_layout(const ModelSpec& spec, const KvTypes& types, WindowRows windo
             l.state_values = delta_net->shape.conv_state_values() + delta_net->shape.head_state_values();
         } else {
             l.row = kv_row_values(layer.attention);
+            if (const auto* gqa = std::get_if<GqaSpec>(&layer.attention)) l.n_heads = gqa->shape.n_kv_heads;
             l.key_bytes = quant::row_bytes(types.keys, l.row.keys);
             l.value_bytes = quant::row_bytes(types.values, l.row.values);
             l.index_bytes = quant::row_bytes(types.keys, l.row.index_keys);

@@ -50,8 +50,9 @@ KvRowValues kv_row_values(const AttentionSpec& attention) noexcept;
 struct LayerKvLayout {
     KvRowValues row;
     std::int64_t n_rows = 0;     // 0: the layer keeps a state instead
+    int n_heads = 1;             // of keys and values, each with rows of its own
     std::int64_t window = 0;     // most rows that a token can see, where they are in a ring; else 0
-    std::int64_t key_bytes = 0;  // of a row
+    std::int64_t key_bytes = 0;  // of a position
     std::int64_t value_bytes = 0;
     std::int64_t index_bytes = 0;
     std::int64_t state_values = 0;  // float32 values of a DeltaNet state

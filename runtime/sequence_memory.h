@@ -61,12 +61,16 @@ class SequenceMemory {
         const Layer& l = layers_[static_cast<std::size_t>(i - first_layer_)];
         std::byte* data = bytes_of(l.rows);
         LayerMemory memory;
-        memory.keys = {data, l.types.keys, l.layout.n_rows, l.layout.row.keys, l.layout.key_bytes};
+        const auto rows = [&l](std::byte* at, quant::Type type, std::int64_t n_values, std::int64_t n_bytes,
+                               int n_heads) {
+            return KvRows{at, type, l.layout.n_rows, n_values / n_heads, n_bytes / n_heads, n_heads};
+        };
+        memory.keys = rows(data, l.types.keys, l.layout.row.keys, l.layout.key_bytes, l.layout.n_heads);
         data += l.layout.n_rows * l.layout.key_bytes;
-        memory.values = {data, l.types.values, l.layout.n_rows, l.layout.row.values, l.layout.value_bytes};
+        memory.values =
+            rows(data, l.types.values, l.layout.row.values, l.layout.value_bytes, l.layout.n_heads);
         data += l.layout.n_rows * l.layout.value_bytes;
-        memory.index_keys = {data, l.types.keys, l.layout.n_rows, l.layout.row.index_keys,
-                             l.layout.index_bytes};
+        memory.index_keys = rows(data, l.types.keys, l.layout.row.index_keys, l.layout.index_bytes, 1);
         const auto n_state = static_cast<std::size_t>(l.layout.state_values);
         memory.state = {l.banks[bank_].data(), n_state};
         memory.next_state = {l.banks[1 - bank_].data(), n_state};
@@ -192,13 +196,14 @@ class SequenceMemory {
             std::byte* there = memory;
             for (const KvRows* part : {&rows.keys, &rows.values, &rows.index_keys}) {
                 if (part->row_bytes == 0) continue;
-                // Up to the end of the ring, and from its beginning on.
-                for (std::int64_t s = first; s < n_tokens_;) {
-                    const std::int64_t n = std::min(n_tokens_ - s, part->n_rows - s % part->n_rows);
-                    move(part->row(s), there, n * part->row_bytes);
-                    there += n * part->row_bytes;
-                    s += n;
-                }
+                // Of each head up to the end of the ring, and from its beginning on.
+                for (int h = 0; h < part->n_heads; ++h)
+                    for (std::int64_t s = first; s < n_tokens_;) {
+                        const std::int64_t n = std::min(n_tokens_ - s, part->n_rows - s % part->n_rows);
+                        move(part->row(s, h), there, n * part->row_bytes);
+                        there += n * part->row_bytes;
+                        s += n;
+                    }
             }
             if (direction == Direction::restore) l.oldest_row = first;
         }

@@ -88,8 +88,8 @@ __global__ void __launch_bounds__(kTileThreads) gqa_kernel(Problem p, Splits spl
     }
     TileSums<kQueries, kChunks> sums;
     sums.clear();
-    attend(sums, memory, HeadRows{p.keys, kv_head * shape.head_dim, shape.head_dim, nullptr},
-           HeadRows{p.values, kv_head * shape.value_dim, shape.value_dim, nullptr}, seen, rows, shape.scale);
+    attend(sums, memory, HeadRows{p.keys, kv_head, shape.head_dim, nullptr},
+           HeadRows{p.values, kv_head, shape.value_dim, nullptr}, seen, rows, shape.scale);
     sums.finish();
     GR_UNROLL
     for (int j = 0; j < kQueries; ++j) {
@@ -189,7 +189,8 @@ void gqa_attention(Stream& stream, MatrixView out, ConstMatrixView q, const KvRo
     GR_LAUNCH_CHECK(q.n_cols == std::int64_t{shape.n_heads} * shape.head_dim);
     GR_LAUNCH_CHECK(out.n_cols == std::int64_t{shape.n_heads} * shape.value_dim && out.n_rows == q.n_rows);
     GR_LAUNCH_CHECK(shape.head_dim <= kMaxHeadDim && shape.value_dim <= kMaxHeadDim);
-    GR_LAUNCH_CHECK(keys.n_values == shape.key_cols() && values.n_values == shape.value_cols());
+    GR_LAUNCH_CHECK(keys.n_values == shape.head_dim && keys.n_heads == shape.n_kv_heads);
+    GR_LAUNCH_CHECK(values.n_values == shape.value_dim && values.n_heads == shape.n_kv_heads);
     GR_LAUNCH_CHECK(is_kv_type(keys.type) && is_kv_type(values.type));
     GR_LAUNCH_CHECK(sinks.empty() || static_cast<int>(sinks.size()) == shape.n_heads);
     if (q.n_rows == 0) return;

@@ -44,11 +44,10 @@ constexpr std::size_t tile_shared_bytes(int queries_per_thread, int key_dim) {
                                                     kStepPositions * kChunkStride);
 }
 
-// The part of the cached rows that one head reads: n_values from first_value on. Row i is that of position i,
-// or of listed[i].
+// The cached rows of a head, of each the first n_values. Row i is that of position i, or of listed[i].
 struct HeadRows {
     KvRows rows;
-    int first_value;
+    int head;
     int n_values;
     const std::int32_t* listed;
 };
@@ -118,8 +117,7 @@ GR_DEVICE void load_chunk_as(const TileMemory& memory, const HeadRows& head, See
         Quad quad{};
         if (seen.contains(step + r) && column + c < head.n_values) {
             const int position = head.listed != nullptr ? head.listed[step + r] : step + r;
-            quad = load_quad<kType>(kv_row(head.rows, position), head.first_value + column + c,
-                                    head.first_value + head.n_values);
+            quad = load_quad<kType>(kv_row(head.rows, position, head.head), column + c, head.n_values);
         }
         quad_at(memory.chunk + r * kChunkStride + c) = quad;
     }

@@ -4,7 +4,7 @@
 //   Q8_0: d = peak / 127 as a half float, q = x · (127 / peak) to the nearest even.
 //   Q4_0: d = peak / −8, where peak keeps its sign, q = min(15, ⌊x / d + 8.5⌋).
 //
-// Grid: x covers a row in pieces of 128 values, y the rows; a warp encodes one block of 32 values, a lane one
+// Grid: x covers the rows of all heads in pieces of 128 values, y the positions; a warp encodes one block of 32 values, a lane one
 // value. Reads 4 bytes and writes up to 4 per value: bound by the launch (a decode step stores a few KB).
 // Tolerance: none, the bytes are those of quant::encode_row. So no operation here may be fused or be less
 // exact than IEEE's: the toolkit divides exactly unless told otherwise.
@@ -79,26 +79,29 @@ GR_DEVICE void store_q4_0(std::byte* block, float x) {
 __global__ void __launch_bounds__(kThreads)
     store_rows_kernel(KvRows rows, const StepState* step, ConstMatrixView from) {
     const int t = static_cast<int>(blockIdx.y);
-    const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-    const auto n = static_cast<int>(rows.n_values);
-    std::byte* row = kv_row(rows, step->first_position + t);
-    const float x = i < n ? row_of(from, t)[i] : 0.0F;
+    const auto n_values = static_cast<int>(rows.n_values);
+    const int column = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+    const int n = rows.n_heads * n_values;
+    const float x = column < n ? row_of(from, t)[column] : 0.0F;
+    // Blocks are whole in a head's row: a warp's values are all of one.
+    std::byte* row = kv_row(rows, step->first_position + t, column / n_values);
+    const int i = column % n_values;
     const int block = i / 32;
     switch (rows.type) {
         case Type::F32:
-            if (i < n) reinterpret_cast<float*>(row)[i] = x;
+            if (column < n) reinterpret_cast<float*>(row)[i] = x;
             break;
         case Type::F16:
-            if (i < n) store_u16(row + 2 * i, to_half(x));
+            if (column < n) store_u16(row + 2 * i, to_half(x));
             break;
         case Type::BF16:
-            if (i < n) store_u16(row + 2 * i, float_to_bf16_bits(x));
+            if (column < n) store_u16(row + 2 * i, float_to_bf16_bits(x));
             break;
         case Type::Q8_0:
-            if (block * 32 < n) store_q8_0(row + block * 34, x);
+            if (column / 32 * 32 < n) store_q8_0(row + block * 34, x);
             break;
         default:
-            if (block * 32 < n) store_q4_0(row + block * 18, x);
+            if (column / 32 * 32 < n) store_q4_0(row + block * 18, x);
             break;
     }
 }
@@ -107,9 +110,9 @@ __global__ void __launch_bounds__(kThreads)
 
 void store_rows(Stream& stream, const KvRows& rows, const StepState* step, ConstMatrixView from) {
     GR_LAUNCH_CHECK(is_kv_type(rows.type));
-    GR_LAUNCH_CHECK(from.n_cols == rows.n_values && from.n_rows <= rows.n_rows);
+    GR_LAUNCH_CHECK(from.n_cols == rows.n_heads * rows.n_values && from.n_rows <= rows.n_rows);
     launch("store_rows", store_rows_kernel,
-           grid_of(ceil_div<std::int64_t>(rows.n_values, kThreads), from.n_rows), grid_of(kThreads), 0,
+           grid_of(ceil_div<std::int64_t>(from.n_cols, kThreads), from.n_rows), grid_of(kThreads), 0,
            stream, rows, step, from);
 }
 

@@ -30,9 +30,9 @@ constexpr bool is_kv_type(quant::Type type) {
 }
 
 // The row of a position, in a ring too. (KvRows::row() is for the host.)
-GR_HD std::byte* kv_row(const KvRows& rows, int position) {
+GR_HD std::byte* kv_row(const KvRows& rows, int position, int head = 0) {
     const auto n_rows = static_cast<unsigned>(rows.n_rows);
-    return rows.data + static_cast<std::int64_t>(static_cast<unsigned>(position) % n_rows) * rows.row_bytes;
+    return rows.data + (head * rows.n_rows + static_cast<unsigned>(position) % n_rows) * rows.row_bytes;
 }
 
 template <class T>

@@ -37,8 +37,9 @@ std::vector<float> random_row(std::int64_t n) {
 
 // The cache of a layer, at a place in the memory that all share. Its bytes are scales that are halves, and
 // quants, of every type.
-KvRows rows_at(std::size_t at, Type type, std::int64_t n_rows, std::int64_t n_values) {
-    return {bench::many_bytes().data() + at, type, n_rows, n_values, quant::row_bytes(type, n_values)};
+KvRows rows_at(std::size_t at, Type type, std::int64_t n_rows, std::int64_t n_values, int n_heads = 1) {
+    return {bench::many_bytes().data() + at,  type,   n_rows, n_values,
+            quant::row_bytes(type, n_values), n_heads};
 }
 
 struct Qwen3Heads {
@@ -70,10 +71,10 @@ class Gqa {
     std::int64_t max_row() const { return shape_.head_dim; }
     void attend(ThreadTeam& team, const Scratch& scratch, MatrixView out, ConstMatrixView q, std::size_t at,
                 std::int64_t first_position) const {
-        gqa_attention(
-            team, scratch, out, q, rows_at(at, type_, n_rows_, shape_.key_cols()),
-            rows_at(at + static_cast<std::size_t>(side_bytes_), type_, n_rows_, shape_.value_cols()),
-            first_position, shape_, {});
+        gqa_attention(team, scratch, out, q, rows_at(at, type_, n_rows_, shape_.head_dim, shape_.n_kv_heads),
+                      rows_at(at + static_cast<std::size_t>(side_bytes_), type_, n_rows_, shape_.value_dim,
+                              shape_.n_kv_heads),
+                      first_position, shape_, {});
     }
 
   private:

@@ -21,14 +21,15 @@ namespace {
 // Cached rows of their own, filled from floats; a ring where n_rows is less than n_positions.
 class Cache {
   public:
-    Cache(quant::Type type, std::int64_t n_rows, std::int64_t n_values)
-        : rows_{nullptr, type, n_rows, n_values, quant::row_bytes(type, n_values)},
-          bytes_(static_cast<std::size_t>(n_rows * rows_.row_bytes)) {
+    Cache(quant::Type type, std::int64_t n_rows, std::int64_t n_values, int n_heads = 1)
+        : rows_{nullptr, type, n_rows, n_values, quant::row_bytes(type, n_values), n_heads},
+          bytes_(static_cast<std::size_t>(n_heads * n_rows * rows_.row_bytes)) {
         rows_.data = bytes_.data();
     }
 
     void store(std::int64_t first_position, const float* values, std::int64_t n) {
-        store_rows(rows_, first_position, {values, n, rows_.n_values, rows_.n_values});
+        const std::int64_t n_columns = rows_.n_heads * rows_.n_values;
+        store_rows(rows_, first_position, {values, n, n_columns, n_columns});
     }
     const KvRows& rows() const { return rows_; }
 
@@ -112,8 +113,8 @@ void expect_gqa(const GqaShape& shape, const std::vector<float>& sinks, std::int
     const Scratch scratch(team.size(), attention_scratch_floats(std::max(shape.head_dim, shape.value_dim)));
     const auto all_keys = test::random_floats(n_rows * shape.key_cols(), 3);
     const auto all_values = test::random_floats(n_rows * shape.value_cols(), 5);
-    Cache keys(quant::Type::F32, n_rows, shape.key_cols());
-    Cache values(quant::Type::F32, n_rows, shape.value_cols());
+    Cache keys(quant::Type::F32, n_rows, shape.head_dim, shape.n_kv_heads);
+    Cache values(quant::Type::F32, n_rows, shape.value_dim, shape.n_kv_heads);
     keys.store(0, all_keys.data(), n_rows);
     values.store(0, all_values.data(), n_rows);
     for (const auto& [first_position, n_tokens] : cases) {
@@ -188,8 +189,8 @@ std::vector<float> attended(const GqaShape& shape, quant::Type type, std::int64_
     const auto q = test::random_floats(n_tokens * q_cols, 6);
     const auto k = test::random_floats(n_tokens * shape.key_cols(), 7);
     const auto v = test::random_floats(n_tokens * shape.value_cols(), 8);
-    Cache keys(type, n_rows, shape.key_cols());
-    Cache values(type, n_rows, shape.value_cols());
+    Cache keys(type, n_rows, shape.head_dim, shape.n_kv_heads);
+    Cache values(type, n_rows, shape.value_dim, shape.n_kv_heads);
     std::vector<float> out(q.size());
     for (std::int64_t first = 0; first < n_tokens; first += batch) {
         const std::int64_t n = std::min(batch, n_tokens - first);
@@ -246,7 +247,7 @@ TEST(GqaAttention, WhatATokenDoesNotSeeMayBeAnything) {
     const auto q = test::random_floats(kTokens * q_cols, 1);
     auto rows = test::random_floats(kTokens * shape.key_cols(), 2);
     const auto run = [&] {
-        Cache keys(quant::Type::F32, kTokens, shape.key_cols());
+        Cache keys(quant::Type::F32, kTokens, shape.head_dim, shape.n_kv_heads);
         keys.store(0, rows.data(), kTokens);
         std::vector<float> out(q.size());
         gqa_attention(team, scratch, {out.data(), kTokens, q_cols, q_cols},
@@ -308,8 +309,8 @@ TEST(GqaAttention, SeesWhatTheCachesTypeKeepsOfKeysAndValues) {
         const auto v = test::random_floats(n_tokens * shape.value_cols(), 8);
         const auto run = [&](quant::Type cached, const std::vector<float>& from_k,
                              const std::vector<float>& from_v) {
-            Cache keys(cached, n_tokens, shape.key_cols());
-            Cache values(cached, n_tokens, shape.value_cols());
+            Cache keys(cached, n_tokens, shape.head_dim, shape.n_kv_heads);
+            Cache values(cached, n_tokens, shape.value_dim, shape.n_kv_heads);
             keys.store(0, from_k.data(), n_tokens);
             values.store(0, from_v.data(), n_tokens);
             std::vector<float> out(q.size());

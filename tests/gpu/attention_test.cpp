@@ -48,10 +48,10 @@ class GqaTest : public test::GpuTest {
                                    cpu::attention_scratch_floats(std::max(shape.head_dim, shape.value_dim)));
         const std::int64_t n_positions = c.first_position + c.n_tokens;
         const std::int64_t n_rows = setting.n_rows == 0 ? n_positions : setting.n_rows;
-        const test::DeviceCache keys(stream, setting.key_type, n_rows, shape.key_cols(),
-                                     random_floats(n_positions * shape.key_cols(), 51));
-        const test::DeviceCache values(stream, setting.value_type, n_rows, shape.value_cols(),
-                                       random_floats(n_positions * shape.value_cols(), 52));
+        const test::DeviceCache keys(stream, setting.key_type, n_rows, shape.head_dim,
+                                     random_floats(n_positions * shape.key_cols(), 51), shape.n_kv_heads);
+        const test::DeviceCache values(stream, setting.value_type, n_rows, shape.value_dim,
+                                       random_floats(n_positions * shape.value_cols(), 52), shape.n_kv_heads);
         const std::int64_t q_cols = std::int64_t{shape.n_heads} * shape.head_dim;
         const std::int64_t out_cols = std::int64_t{shape.n_heads} * shape.value_dim;
         const auto q = random_floats(c.n_tokens * q_cols, 53);
@@ -205,8 +205,8 @@ TEST_P(GqaTest, ACapturedGraphFollowsThePosition) {
     const GqaShape shape = shape_of(4, 2, 20, 20);
     const cpu::Scratch cpu_scratch(1, cpu::attention_scratch_floats(20));
     constexpr std::int64_t kBound = 600;
-    const test::DeviceCache keys(stream, Type::F16, kBound, 40, random_floats(kBound * 40, 54));
-    const test::DeviceCache values(stream, Type::F16, kBound, 40, random_floats(kBound * 40, 55));
+    const test::DeviceCache keys(stream, Type::F16, kBound, 20, random_floats(kBound * 40, 54), 2);
+    const test::DeviceCache values(stream, Type::F16, kBound, 20, random_floats(kBound * 40, 55), 2);
     const auto q = random_floats(80, 56);
     const DeviceArray<float> device_q(stream, q);
     const DeviceArray<float> out(stream, 80);

@@ -20,13 +20,15 @@ class DeviceCache {
     // Rows of the positions 0 … n_positions - 1, stored by the CPU; a ring where n_rows is less. Rows that no
     // position has fallen on hold NaN.
     DeviceCache(Stream& stream, quant::Type type, std::int64_t n_rows, std::int64_t n_values,
-                const std::vector<float>& values)
-        : bytes_(static_cast<std::size_t>(n_rows * quant::row_bytes(type, n_values)), std::byte{0xff}),
-          host_{bytes_.data(), type, n_rows, n_values, quant::row_bytes(type, n_values)},
+                const std::vector<float>& values, int n_heads = 1)
+        : bytes_(static_cast<std::size_t>(n_heads * n_rows * quant::row_bytes(type, n_values)),
+                 std::byte{0xff}),
+          host_{bytes_.data(), type, n_rows, n_values, quant::row_bytes(type, n_values), n_heads},
           device_(stream, bytes_.size()) {
-        const std::int64_t n_positions = static_cast<std::int64_t>(values.size()) / n_values;
+        const std::int64_t n_columns = n_heads * n_values;
+        const std::int64_t n_positions = static_cast<std::int64_t>(values.size()) / n_columns;
         for (std::int64_t p = 0; p < n_positions; ++p)
-            cpu::store_rows(host_, p, {values.data() + p * n_values, 1, n_values, n_values});
+            cpu::store_rows(host_, p, {values.data() + p * n_columns, 1, n_columns, n_columns});
         copy_to_device(stream, device_.data(), bytes_.data(), static_cast<std::int64_t>(bytes_.size()));
         stream.synchronize();
     }

@@ -27,15 +27,15 @@ class StoreRowsTest : public test::GpuTest {
   protected:
     // Stores the rows at first_position in a cache of n_rows, on both.
     void expect_same_bytes(Type type, std::int64_t n_rows, std::int64_t first_position, std::int64_t n_tokens,
-                           const std::vector<float>& values) {
+                           const std::vector<float>& values, int n_heads = 1) {
         Stream stream;
-        const std::int64_t n_values = static_cast<std::int64_t>(values.size()) / n_tokens;
-        const test::DeviceCache cache(stream, type, n_rows, n_values, {});
-        cpu::store_rows(cache.host(), first_position, {values.data(), n_tokens, n_values, n_values});
+        const std::int64_t n_columns = static_cast<std::int64_t>(values.size()) / n_tokens;
+        const test::DeviceCache cache(stream, type, n_rows, n_columns / n_heads, {}, n_heads);
+        cpu::store_rows(cache.host(), first_position, {values.data(), n_tokens, n_columns, n_columns});
         const DeviceArray<float> from(stream, values);
         const auto step = test::step_at(stream, first_position);
-        store_rows(stream, cache.device(), step.data(), from.matrix(n_tokens, n_values));
-        std::vector<std::byte> actual(static_cast<std::size_t>(n_rows * cache.host().row_bytes));
+        store_rows(stream, cache.device(), step.data(), from.matrix(n_tokens, n_columns));
+        std::vector<std::byte> actual(static_cast<std::size_t>(n_heads * n_rows * cache.host().row_bytes));
         copy_to_host(stream, actual.data(), cache.device().data, static_cast<std::int64_t>(actual.size()));
         stream.synchronize();
         const std::vector<std::byte> expected(cache.host().data, cache.host().data + actual.size());
@@ -46,6 +46,12 @@ class StoreRowsTest : public test::GpuTest {
 TEST_P(StoreRowsTest, WritesTheSameBytesInEveryType) {
     for (const Type type : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0})
         expect_same_bytes(type, 7, 2, 3, random_floats(3 * 160, 21));
+}
+
+TEST_P(StoreRowsTest, EachHeadHasRowsOfItsOwn) {
+    for (const Type type : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0})
+        expect_same_bytes(type, 5, 3, 4, random_floats(4 * 3 * 96, 25), 3);
+    expect_same_bytes(Type::F16, 5, 3, 4, random_floats(4 * 5 * 37, 26), 5);
 }
 
 TEST_P(StoreRowsTest, OfFloatsRowsMayHaveAnyLength) {
