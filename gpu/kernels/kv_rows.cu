@@ -4,8 +4,9 @@
 //   Q8_0: d = peak / 127 as a half float, q = x · (127 / peak) to the nearest even.
 //   Q4_0: d = peak / −8, where peak keeps its sign, q = min(15, ⌊x / d + 8.5⌋).
 //
-// Grid: x covers the rows of all heads in pieces of 128 values, y the positions; a warp encodes one block of 32 values, a lane one
-// value. Reads 4 bytes and writes up to 4 per value: bound by the launch (a decode step stores a few KB).
+// Grid: x covers the rows of all heads in pieces of 128 values, y the positions; a warp encodes one block of
+// 32 values, a lane one value. Reads 4 bytes and writes up to 4 per value: bound by the launch (a decode step
+// stores a few KB).
 // Tolerance: none, the bytes are those of quant::encode_row. So no operation here may be fused or be less
 // exact than IEEE's: the toolkit divides exactly unless told otherwise.
 
