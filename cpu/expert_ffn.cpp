@@ -9,17 +9,19 @@
 namespace greenroom::cpu {
 namespace {
 
-// Hands out (task, first row, last row) for every task's output rows, in runs of whole tiles.
+// Hands out (task, first row, last row) for every task's output rows, in runs of whole tiles; with many calls
+// a tile at a time, whose results are then still in the first-level cache when they are used.
 template <class Body>
 void for_each_run_of(ThreadTeam& team, std::span<const ExpertTask> tasks, std::int64_t n_rows, Body&& body) {
     const std::int64_t tiles = tiles_of(n_rows);
     std::size_t most_calls = 0;
     for (const ExpertTask& task : tasks) most_calls = std::max(most_calls, task.calls.size());
+    const std::int64_t longest = static_cast<std::int64_t>(most_calls) > kFewVectors ? 1 : tiles;
     for_each_run(team, static_cast<std::int64_t>(tasks.size()) * tiles, static_cast<std::int64_t>(most_calls),
                  [&](std::int64_t first, std::int64_t last, int thread) noexcept {
                      while (first < last) {
                          const std::int64_t task = first / tiles;
-                         const std::int64_t end = std::min(last, (task + 1) * tiles);
+                         const std::int64_t end = std::min({last, (task + 1) * tiles, first + longest});
                          body(static_cast<std::size_t>(task), (first - task * tiles) * kTileRows,
                               std::min((end - task * tiles) * kTileRows, n_rows), thread);
                          first = end;

@@ -26,12 +26,14 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
     return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
 }
 
+// Up to so many vectors a product waits for memory rather than for multiplying.
+inline constexpr std::int64_t kFewVectors = 4;
+
 // Calls body(first, last, thread) for runs of tiles, n_tiles in all, as they lie in memory: what one tile
 // fetches ahead is then the thread's own. A product of few vectors is over in microseconds and would wait for
 // memory at the ends of many runs.
 template <class Body>
 void for_each_run(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
-    constexpr std::int64_t kFewVectors = 4;
     const std::int64_t n_threads = team.n_active();
     if (n_vectors > kFewVectors)
         team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * n_threads)), body);

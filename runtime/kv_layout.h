@@ -3,7 +3,7 @@
 // What a session remembers of its tokens, in numbers: which rows of which type each layer keeps, for how many
 // positions, and what it costs. The memory itself is in sequence_memory.h.
 //
-//   attention with grouped queries   a row of keys and a row of values per position
+//   attention with grouped queries   for each head of keys and values a row of each per position
 //   latent attention                 a row of latent and rotated key; with an indexer, its key besides
 //   sliding or chunked window        the same, in a ring that holds the window and a batch
 //   gated DeltaNet                   a state of fixed size, twice (see SequenceMemory)

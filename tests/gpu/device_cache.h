@@ -18,7 +18,7 @@ namespace greenroom::gpu::test {
 class DeviceCache {
   public:
     // Rows of the positions 0 … n_positions - 1, stored by the CPU; a ring where n_rows is less. Rows that no
-    // position has fallen on hold NaN.
+    // position has fallen on hold NaN. values: of a position those of all heads, n_values each.
     DeviceCache(Stream& stream, quant::Type type, std::int64_t n_rows, std::int64_t n_values,
                 const std::vector<float>& values, int n_heads = 1)
         : bytes_(static_cast<std::size_t>(n_heads * n_rows * quant::row_bytes(type, n_values)),
