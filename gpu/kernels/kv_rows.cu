@@ -113,8 +113,8 @@ void store_rows(Stream& stream, const KvRows& rows, const StepState* step, Const
     GR_LAUNCH_CHECK(is_kv_type(rows.type));
     GR_LAUNCH_CHECK(from.n_cols == rows.n_heads * rows.n_values && from.n_rows <= rows.n_rows);
     launch("store_rows", store_rows_kernel,
-           grid_of(ceil_div<std::int64_t>(from.n_cols, kThreads), from.n_rows), grid_of(kThreads), 0,
-           stream, rows, step, from);
+           grid_of(ceil_div<std::int64_t>(from.n_cols, kThreads), from.n_rows), grid_of(kThreads), 0, stream,
+           rows, step, from);
 }
 
 }  // namespace greenroom::gpu
