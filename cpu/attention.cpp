@@ -77,6 +77,7 @@ void finish(const Tile& tile, const Partial& total) noexcept {
 struct Work {
     std::int64_t n_tiles;
     std::int64_t n_queries;
+    bool one_token;  // whose tiles all see the same rows
     std::int64_t first;
     std::int64_t last;
     std::int64_t key_dim;
@@ -120,27 +121,92 @@ class Run {
     }
 
   private:
+    // Positions of a tile that a thread goes through at a time, from the start of a segment on.
+    struct Piece {
+        std::int64_t number = 0;  // of the tile
+        std::int64_t begin = 0;
+        std::int64_t end = 0;
+        Tile tile;
+        std::array<Query, kTileQueries> queries;
+
+        // The first that is seen.
+        std::int64_t block() const noexcept {
+            return std::max(begin, tile.first / kBlockPositions * kBlockPositions);
+        }
+    };
+
+    void take(Piece& piece, std::int64_t number, std::int64_t begin, std::int64_t end) const noexcept {
+        piece.tile = fill_(number, piece.queries.data());
+        piece.number = number;
+        piece.begin = begin;
+        piece.end = std::min(end, piece.tile.last);
+    }
+
+    // For the pieces of items [item, end): item = take(piece, item), which gives the item after it, and
+    // attend(piece, next piece or nullptr), in turns. The first block of the first one is asked for.
+    template <class Take, class Attend>
+    static void for_each_piece(std::int64_t item, std::int64_t end, Take&& take, Attend&& attend) noexcept {
+        std::array<Piece, 2> pieces;
+        item = take(pieces[0], item);
+        LinesAhead lines;
+        add_block(pieces[0].tile, pieces[0].block(), pieces[0].end, lines);
+        ask_for(lines);
+        for (std::size_t i = 0;; i = 1 - i) {
+            const bool is_last = item >= end;
+            if (!is_last) item = take(pieces[1 - i], item);
+            attend(pieces[i], is_last ? nullptr : &pieces[1 - i]);
+            if (is_last) return;
+        }
+    }
+
+    // Sums up each segment of a piece in part_of(its first position), then calls done(it).
+    template <class PartOf, class Done>
+    void attend(const Piece& piece, const Piece* next, const TileMemory& memory, PartOf&& part_of,
+                Done&& done) const noexcept {
+        for (std::int64_t segment = piece.begin; segment < piece.end; segment += kSegmentPositions) {
+            const Partial part = part_of(segment);
+            part.clear(piece.tile.n_queries);
+            const std::int64_t end = std::min(segment + kSegmentPositions, piece.end);
+            for (std::int64_t block = std::max(segment, piece.block()); block < end;
+                 block += kBlockPositions) {
+                LinesAhead ahead;
+                if (block + kBlockPositions < piece.end)
+                    add_block(piece.tile, block + kBlockPositions, piece.end, ahead);
+                else if (next != nullptr)
+                    add_block(next->tile, next->block(), next->end, ahead);
+                attend_block(k_, piece.tile, block, work_.scale, memory, part, ahead);
+            }
+            done(part);
+        }
+    }
+
     void share_out_tiles() const {
-        // Later tokens see more: their tiles are begun first, so that the threads end together.
-        team_.parallel_for(work_.n_tiles, 1, [&](std::int64_t item, std::int64_t, int thread) noexcept {
-            std::array<Query, kTileQueries> queries;
-            Tile tile = fill_(work_.n_tiles - 1 - item, queries.data());
+        const auto attend_tiles = [&](std::int64_t begin, std::int64_t end, int thread) noexcept {
             const Workspace memory = workspace(thread);
-            quantize(tile, memory.blocks);
             const Partial total = partial(n_partials_ * thread);
             const Partial part = partial(n_partials_ * thread + 1);
-            total.clear(tile.n_queries);
-            for (std::int64_t segment = segment_of(tile.first); segment < tile.last;
-                 segment += kSegmentPositions) {
-                part.clear(tile.n_queries);
-                for (std::int64_t block = segment; block < segment + kSegmentPositions;
-                     block += kBlockPositions)
-                    attend_block(k_, tile, block, tile.first, tile.last, tile.last, work_.scale, memory.tile,
-                                 part);
-                merge(k_, tile.n_queries, total, part, work_.value_dim);
-            }
-            finish(tile, total);
-        });
+            for_each_piece(
+                begin, end,
+                [&](Piece& piece, std::int64_t item) noexcept {
+                    // Later tokens see more: their tiles are begun first, so that the threads end together.
+                    take(piece, work_.n_tiles - 1 - item, 0, work_.last);
+                    piece.begin = segment_of(piece.tile.first);
+                    return item + 1;
+                },
+                [&](Piece& piece, const Piece* next) noexcept {
+                    const int n_queries = piece.tile.n_queries;
+                    quantize(piece.tile, memory.blocks);
+                    total.clear(n_queries);
+                    attend(
+                        piece, next, memory.tile, [&](std::int64_t) { return part; },
+                        [&](const Partial&) { merge(k_, n_queries, total, part, work_.value_dim); });
+                    finish(piece.tile, total);
+                });
+        };
+        if (work_.one_token)
+            share_out(team_, work_.n_tiles, attend_tiles);
+        else
+            team_.parallel_for(work_.n_tiles, 1, attend_tiles);
     }
 
     void share_out_segments(std::int64_t most_at_once) const {
@@ -178,31 +244,27 @@ class Run {
     // A thread gets neighbouring segments of a tile: rows that follow each other in memory.
     void attend_segments(std::int64_t begin, std::int64_t n_segments) const {
         share_out(team_, n_segments * work_.n_tiles,
-                  [&](std::int64_t item, std::int64_t end, int thread) noexcept {
-                      while (item < end) {
-                          const std::int64_t first = item % n_segments;
-                          const std::int64_t n = std::min(end - item, n_segments - first);
-                          attend_segments(begin, first, n, item / n_segments, workspace(thread).tile);
-                          item += n;
-                      }
+                  [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+                      const TileMemory memory = workspace(thread).tile;
+                      for_each_piece(
+                          first, last,
+                          [&](Piece& piece, std::int64_t item) noexcept {
+                              const std::int64_t segment = item % n_segments;
+                              const std::int64_t n = std::min(last - item, n_segments - segment);
+                              take(piece, item / n_segments, begin + segment * kSegmentPositions,
+                                   begin + (segment + n) * kSegmentPositions);
+                              piece.tile.blocks =
+                                  reinterpret_cast<const ActivationBlock*>(shared_blocks(piece.number));
+                              return item + n;
+                          },
+                          [&](const Piece& piece, const Piece* next) noexcept {
+                              const auto part_of = [&](std::int64_t segment) {
+                                  return partial(((segment - begin) / kSegmentPositions + 1) * work_.n_tiles +
+                                                 piece.number);
+                              };
+                              attend(piece, next, memory, part_of, [](const Partial&) {});
+                          });
                   });
-    }
-
-    // Segments [first, first + n) from `begin` on of a tile.
-    void attend_segments(std::int64_t begin, std::int64_t first, std::int64_t n, std::int64_t item,
-                         const TileMemory& memory) const noexcept {
-        std::array<Query, kTileQueries> queries;
-        Tile tile = fill_(item, queries.data());
-        tile.blocks = reinterpret_cast<const ActivationBlock*>(shared_blocks(item));
-        const std::int64_t next = std::min(tile.last, begin + (first + n) * kSegmentPositions);
-        fetch_block(tile, begin + first * kSegmentPositions, next);
-        for (std::int64_t number = first; number < first + n; ++number) {
-            const std::int64_t segment = begin + number * kSegmentPositions;
-            const Partial part = partial((number + 1) * work_.n_tiles + item);
-            part.clear(tile.n_queries);
-            for (std::int64_t block = segment; block < segment + kSegmentPositions; block += kBlockPositions)
-                attend_block(k_, tile, block, tile.first, tile.last, next, work_.scale, memory, part);
-        }
     }
 
     bool has_quant_keys() const {
@@ -291,6 +353,7 @@ void mla_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
     const std::int64_t last = visible.empty() ? first_position + q.n_rows : n_visible;
     const Work work{visible.empty() ? groups : q.n_rows * groups,
                     std::min<std::int64_t>(kTileQueries, n_together),
+                    q.n_rows == 1,
                     0,
                     last,
                     shape.row_dim(),
@@ -334,6 +397,7 @@ void gqa_attention(ThreadTeam& team, const Scratch& scratch, MatrixView out, Con
     };
     const Work work{shape.n_kv_heads * groups,
                     std::min<std::int64_t>(kTileQueries, n_queries),
+                    q.n_rows == 1,
                     shape.first_visible(first_position),
                     first_position + q.n_rows,
                     shape.head_dim,

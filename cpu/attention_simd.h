@@ -23,10 +23,11 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
-// To the second-level cache: the first is full. Inlined early, since g++ 12 takes a function that only
-// prefetches for one without effect and drops the call.
+// A block is more than the first-level cache holds, but what is fetched into that one sets the processor to
+// fetching ahead by itself, too: on Zen 5, a query per head, 25 instead of 23.5 GB/s. Inlined early, since
+// g++ 12 takes a function that only prefetches for one without effect and drops the call.
 [[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
-    _mm_prefetch(line, _MM_HINT_T1);
+    _mm_prefetch(line, _MM_HINT_T0);
 }
 
 // The sums of a tile in registers: out[j] of some vectors, times factors[j], and back.

@@ -24,21 +24,6 @@ static_assert(sizeof(PackedKeys) <= key_floats(PackedKeys::kValues) * sizeof(flo
 
 constexpr std::int64_t kScoreFloats = kTileQueries * kBlockPositions;
 
-// The lines of a block's rows, of those before `last`.
-void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& ahead) noexcept {
-    const std::int64_t end = std::min(block + kBlockPositions, last);
-    tile.keys.add_lines(tile.listed, block, end, ahead);
-    if (!tile.keys_are_values) tile.values.add_lines(tile.listed, block, end, ahead);
-}
-
-void ask_for(LinesAhead& lines) noexcept {
-    while (!lines.empty()) {
-        constexpr std::int64_t kAtOnce = 16;
-        const LinesAhead::Lines some = lines.take(kAtOnce);
-        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
-    }
-}
-
 // The rows of a block as keys. Rows that are values too are left where accumulate() is to find them; others
 // are decoded to one place, which stays in the first-level cache.
 void load_keys(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
@@ -223,28 +208,32 @@ std::int64_t TileMemory::floats(std::int64_t max_row) noexcept {
     return key_floats(max_row) + kBlockPositions * row_stride(max_row) + kScoreFloats;
 }
 
-void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept {
-    LinesAhead lines;
-    add_block(tile, block, last, lines);
-    ask_for(lines);
+void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& lines) noexcept {
+    const std::int64_t end = std::min(block + kBlockPositions, last);
+    tile.keys.add_lines(tile.listed, block, end, lines);
+    if (!tile.keys_are_values) tile.values.add_lines(tile.listed, block, end, lines);
 }
 
-void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
-                  std::int64_t last, std::int64_t next, float scale, const TileMemory& memory,
-                  const Partial& partial) noexcept {
+void ask_for(LinesAhead& lines) noexcept {
+    while (!lines.empty()) {
+        constexpr std::int64_t kAtOnce = 16;
+        const LinesAhead::Lines some = lines.take(kAtOnce);
+        for (std::int64_t i = 0; i < kAtOnce; ++i) bring_near(some[i]);
+    }
+}
+
+void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, float scale,
+                  const TileMemory& memory, const Partial& partial, LinesAhead& ahead) noexcept {
     const auto seen = [&](std::int64_t from, std::int64_t to) {
-        return BlockRange{
-            static_cast<int>(std::clamp<std::int64_t>(std::max(from, first) - block, 0, kBlockPositions)),
-            static_cast<int>(std::clamp<std::int64_t>(std::min(to, last) - block, 0, kBlockPositions))};
+        return BlockRange{static_cast<int>(std::clamp<std::int64_t>(from - block, 0, kBlockPositions)),
+                          static_cast<int>(std::clamp<std::int64_t>(to - block, 0, kBlockPositions))};
     };
-    const BlockRange rows = seen(first, last);
+    const BlockRange rows = seen(tile.first, tile.last);
     if (rows.empty()) return;
     std::array<BlockRange, kTileQueries> ranges;
     for (int j = 0; j < tile.n_queries; ++j)
         ranges[static_cast<std::size_t>(j)] = seen(tile.queries[j].first, tile.queries[j].last);
 
-    LinesAhead ahead;
-    add_block(tile, block + kBlockPositions, next, ahead);
     const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
     if (tile.keys.quant() != nullptr)
         score_quant(tile, block, rows, memory, ahead);

@@ -121,14 +121,14 @@ struct TileMemory {
     static std::int64_t floats(std::int64_t max_row) noexcept;
 };
 
-// Asks for the rows of a block, of which those before `last` are wanted. attend_block() does so for the one
-// after its own.
-void fetch_block(const Tile& tile, std::int64_t block, std::int64_t last) noexcept;
+// The lines of a block's rows, of those before `last`.
+void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhead& lines) noexcept;
 
-// partial ← partial and the block of rows that begins at `block`, of which those in [first, last) count; rows
-// up to `next` are wanted afterwards.
-void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, std::int64_t first,
-                  std::int64_t last, std::int64_t next, float scale, const TileMemory& memory,
-                  const Partial& partial) noexcept;
+// Asks for them all at once.
+void ask_for(LinesAhead& lines) noexcept;
+
+// partial ← partial and the block of rows that begins at `block`. Asks for the lines ahead on the way.
+void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, float scale,
+                  const TileMemory& memory, const Partial& partial, LinesAhead& ahead) noexcept;
 
 }  // namespace greenroom::cpu

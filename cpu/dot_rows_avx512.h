@@ -227,7 +227,8 @@ template <class Format, int kPlanes>
 GR_AVX512 void dot_rows_of_planes_avx512(const std::byte* rows, std::int64_t row_bytes, int n_rows,
                                          const ActivationBlock* x, std::int64_t n_values,
                                          float* out) noexcept {
-    alignas(16) float sums[kTileRows] = {};
+    alignas(16) float sums[kRunRows];
+    std::fill_n(sums, (n_rows + kFour - 1) / kFour * kFour, 0.0F);
     constexpr std::int64_t kValues = kChunksAtOnce * ActivationBlock::kValues;
     for (std::int64_t first = 0; first < n_values; first += kValues) {
         const std::int64_t n = std::min(kValues, n_values - first);

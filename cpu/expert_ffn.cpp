@@ -1,6 +1,6 @@
 #include "cpu/expert_ffn.h"
 
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 
 #include <algorithm>
 #include <cassert>
@@ -9,30 +9,10 @@
 namespace greenroom::cpu {
 namespace {
 
-// Hands out (task, first row, last row) for every task's output rows, in runs of whole tiles; with many calls
-// a tile at a time, whose results are then still in the first-level cache when they are used.
-template <class Body>
-void for_each_run_of(ThreadTeam& team, std::span<const ExpertTask> tasks, std::int64_t n_rows, Body&& body) {
-    const std::int64_t tiles = tiles_of(n_rows);
-    std::size_t most_calls = 0;
-    for (const ExpertTask& task : tasks) most_calls = std::max(most_calls, task.calls.size());
-    const std::int64_t longest = static_cast<std::int64_t>(most_calls) > kFewVectors ? 1 : tiles;
-    for_each_run(team, static_cast<std::int64_t>(tasks.size()) * tiles, static_cast<std::int64_t>(most_calls),
-                 [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-                     while (first < last) {
-                         const std::int64_t task = first / tiles;
-                         const std::int64_t end = std::min({last, (task + 1) * tiles, first + longest});
-                         body(static_cast<std::size_t>(task), (first - task * tiles) * kTileRows,
-                              std::min((end - task * tiles) * kTileRows, n_rows), thread);
-                         first = end;
-                     }
-                 });
-}
-
-// Calls body(first, last) for the tiles of rows [first, last).
-template <class Body>
-void for_each_tile_in(std::int64_t first, std::int64_t last, Body&& body) {
-    for (; first < last; first += kTileRows) body(first, std::min<std::int64_t>(first + kTileRows, last));
+std::int64_t most_calls(std::span<const ExpertTask> tasks) noexcept {
+    std::size_t most = 0;
+    for (const ExpertTask& task : tasks) most = std::max(most, task.calls.size());
+    return static_cast<std::int64_t>(most);
 }
 
 // Whether one of these products is in integers.
@@ -78,63 +58,57 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
                  TokenRows token_rows) {
     assert(scratch.floats_per_thread() >= std::max(tile_floats(x.n_cols), tile_floats(hidden.n_cols)));
     const Kernels& k = kernels();
-    TileVectors tokens{x, {}};
+    RunVectors tokens{x, {}};
     if (any_in_integers(buffer, tasks, {&ExpertTask::gate, &ExpertTask::up})) {
         tokens.quantized = buffer.rows(x.n_rows, x.n_cols);
         if (token_rows == TokenRows::quantize) quantize_rows(team, tokens.quantized, x);
     }
-    const auto gate_and_up = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
-        const ExpertTask& task = tasks[i];
-        const auto n_calls = static_cast<std::int64_t>(task.calls.size());
+    const auto n_tasks = static_cast<std::int64_t>(tasks.size());
+    const std::int64_t n_vectors = most_calls(tasks);
+    const auto gate_and_up = [&](std::int64_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+        const ExpertTask& task = tasks[static_cast<std::size_t>(i)];
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
         const auto token = [&](std::int64_t j) { return call(j) / top_k; };
         // A product is linear, so the input's factor may as well multiply the result.
         const auto factor = [&](std::int64_t j) {
             return input_factors.empty() ? 1.0F : input_factors[static_cast<std::size_t>(call(j))];
         };
-        const auto multiply = [&](const TensorView& w, std::int64_t begin, std::int64_t end, auto&& store) {
-            const RowTile tile(k, choose_quant_dot(k, w.type, buffer), buffer.planes().experts, w, begin, end,
-                               scratch.of(thread));
-            tile.multiply(n_calls, tokens, token, [&](std::int64_t j, const float* dots) {
-                store(j, hidden.row(call(j)) + begin, dots, tile.n_rows());
-            });
+        const auto multiply = [&](const TensorView& w, auto&& store) {
+            const RowRun run(k, choose_quant_dot(k, w.type, buffer), buffer.planes().experts, w, first, last,
+                             scratch.of(thread));
+            run.multiply(static_cast<std::int64_t>(task.calls.size()), tokens, token, store);
         };
-        // One matrix after the other: where tiles of the two take turns, memory is waited for at each, which
-        // costs 8 % with tiles of 50 KB and 25 % with 20 KB.
-        for_each_tile_in(first, last, [&](std::int64_t begin, std::int64_t end) {
-            multiply(task.gate, begin, end, [&](std::int64_t j, float* target, const float* dots, int n) {
-                scale_and_add(target, dots, factor(j), offset(task.gate_bias, begin), n);
-            });
+        // One matrix after the other: where parts of the two take turns, memory is waited for at each, which
+        // costs 8 % with 50 KB and 25 % with 20 KB.
+        multiply(task.gate, [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+            scale_and_add(hidden.row(call(j)) + row, dots, factor(j), offset(task.gate_bias, row), n);
         });
-        for_each_tile_in(first, last, [&](std::int64_t begin, std::int64_t end) {
-            multiply(task.up, begin, end, [&](std::int64_t j, float* target, const float* dots, int n) {
-                float up_values[kTileRows];
-                scale_and_add(up_values, dots, factor(j), offset(task.up_bias, begin), n);
-                k.glu(glu, target, target, up_values, n);
-            });
+        multiply(task.up, [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+            float up_values[kRunRows];
+            scale_and_add(up_values, dots, factor(j), offset(task.up_bias, row), n);
+            float* target = hidden.row(call(j)) + row;
+            k.glu(glu, target, target, up_values, n);
         });
     };
-    for_each_run_of(team, tasks, hidden.n_cols, gate_and_up);
+    for_each_run(team, n_tasks, hidden.n_cols, n_vectors, gate_and_up);
 
-    TileVectors rows{hidden, {}};
+    RunVectors rows{hidden, {}};
     if (any_in_integers(buffer, tasks, {&ExpertTask::down})) {
         rows.quantized = buffer.rows(hidden.n_rows, hidden.n_cols, x.n_rows * activation_blocks(x.n_cols));
         quantize_calls(team, rows.quantized, hidden, tasks);
     }
-    const auto down = [&](std::size_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
-        const ExpertTask& task = tasks[i];
+    const auto down = [&](std::int64_t i, std::int64_t first, std::int64_t last, int thread) noexcept {
+        const ExpertTask& task = tasks[static_cast<std::size_t>(i)];
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
-        for_each_tile_in(first, last, [&](std::int64_t begin, std::int64_t end) {
-            const RowTile tile(k, choose_quant_dot(k, task.down.type, buffer), buffer.planes().experts,
-                               task.down, begin, end, scratch.of(thread));
-            tile.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
-                          [&](std::int64_t j, const float* dots) {
-                              scale_and_add(results.row(call(j)) + begin, dots, 1.0F,
-                                            offset(task.down_bias, begin), tile.n_rows());
-                          });
-        });
+        const RowRun run(k, choose_quant_dot(k, task.down.type, buffer), buffer.planes().experts, task.down,
+                         first, last, scratch.of(thread));
+        run.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
+                     [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+                         scale_and_add(results.row(call(j)) + row, dots, 1.0F, offset(task.down_bias, row),
+                                       n);
+                     });
     };
-    for_each_run_of(team, tasks, results.n_cols, down);
+    for_each_run(team, n_tasks, results.n_cols, n_vectors, down);
 }
 
 void add_weighted(ThreadTeam& team, MatrixView out, ConstMatrixView results, std::span<const float> weights,

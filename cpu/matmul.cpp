@@ -1,7 +1,7 @@
 #include "cpu/matmul.h"
 
 #include "cpu/decode_row.h"
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 
 #include <algorithm>
 #include <cassert>
@@ -19,19 +19,21 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
     assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
     const Kernels& k = kernels();
     const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
-    TileVectors vectors{x, {}};
+    RunVectors vectors{x, {}};
     if (quant_dot != nullptr) {
         vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
         quantize_rows(team, vectors.quantized, x);
     }
-    for_each_tile(team, tiles_of(w.shape[1]), x.n_rows, [&](std::int64_t i, int thread) noexcept {
-        const std::int64_t first = i * kTileRows;
-        const std::int64_t last = std::min<std::int64_t>(first + kTileRows, w.shape[1]);
-        const RowTile tile(k, quant_dot, buffer.planes().resident, w, first, last, scratch.of(thread));
-        tile.multiply(
-            x.n_rows, vectors, [](std::int64_t t) { return t; },
-            [&](std::int64_t t, const float* dots) { std::copy_n(dots, tile.n_rows(), out.row(t) + first); });
-    });
+    for_each_run(team, 1, w.shape[1], x.n_rows,
+                 [&](std::int64_t, std::int64_t first, std::int64_t last, int thread) noexcept {
+                     const RowRun run(k, quant_dot, buffer.planes().resident, w, first, last,
+                                      scratch.of(thread));
+                     run.multiply(
+                         x.n_rows, vectors, [](std::int64_t t) { return t; },
+                         [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
+                             std::copy_n(dots, n, out.row(t) + row);
+                         });
+                 });
 }
 
 void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
@@ -48,21 +50,21 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
         quantized = buffer.rows(n_heads * x.n_rows, n_in);
         quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
     }
-    const std::int64_t tiles_per_head = tiles_of(n_out);
-    for_each_tile(team, n_heads * tiles_per_head, x.n_rows, [&](std::int64_t item, int thread) noexcept {
-        const std::int64_t head = item / tiles_per_head;
-        const std::int64_t first = item % tiles_per_head * kTileRows;
-        const TileVectors vectors{x.columns(head * x_stride, n_in), quantized};
-        const RowTile tile(k, quant_dot, buffer.planes().resident, w.matrix(head), first,
-                           std::min<std::int64_t>(first + kTileRows, n_out), scratch.of(thread));
-        // This head's vector of token t: of the floats, or of the quantized rows, which hold all heads.
-        const auto index = [n_heads, head, quant_dot](std::int64_t t) {
-            return quant_dot == nullptr ? t : t * n_heads + head;
-        };
-        tile.multiply(x.n_rows, vectors, index, [&](std::int64_t t, const float* dots) {
-            std::copy_n(dots, tile.n_rows(), out.row(t) + head * out_stride + first);
-        });
-    });
+    for_each_run(team, n_heads, n_out, x.n_rows,
+                 [&](std::int64_t head, std::int64_t first, std::int64_t last, int thread) noexcept {
+                     const RunVectors vectors{x.columns(head * x_stride, n_in), quantized};
+                     const RowRun run(k, quant_dot, buffer.planes().resident, w.matrix(head), first, last,
+                                      scratch.of(thread));
+                     // This head's vector of token t: of the floats, or of the quantized rows, which hold all
+                     // heads.
+                     const auto index = [n_heads, head, quant_dot](std::int64_t t) {
+                         return quant_dot == nullptr ? t : t * n_heads + head;
+                     };
+                     run.multiply(x.n_rows, vectors, index,
+                                  [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
+                                      std::copy_n(dots, n, out.row(t) + head * out_stride + row);
+                                  });
+                 });
 }
 
 void matmul_heads_transposed(ThreadTeam& team, const Scratch& scratch, MatrixView out,

@@ -1,6 +1,6 @@
 #include "cpu/ops.h"
 
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 
 #include <algorithm>
 

@@ -99,6 +99,10 @@ class ThreadTeam {
 template <class Task>
 void share_out(ThreadTeam& team, std::int64_t n_items, const Task& task) {
     const std::int64_t n_threads = team.n_active();
+    if (n_threads == 1) {
+        if (n_items > 0) task(std::int64_t{0}, n_items, 0);
+        return;
+    }
     // Round k, from 0 on, hands out one part in 2^(k + 1) of all; the last one twice that, in two pieces
     // each.
     constexpr std::int64_t kRounds = 5;

@@ -2,7 +2,7 @@
 
 #include "cpu/ops.h"
 #include "cpu/read_bandwidth.h"
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 #include "runtime/memory_plan.h"
 
 #include <random>

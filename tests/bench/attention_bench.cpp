@@ -149,6 +149,7 @@ void register_shape() {
             benchmark::RegisterBenchmark(
                 (name + std::string(Attention::kName) + "/" + std::string(quant::type_name(type))).c_str(),
                 attend<Attention>, type, phase)
+                ->Arg(128)
                 ->Arg(512)
                 ->Arg(4096)
                 ->Arg(16384);

@@ -14,7 +14,7 @@
 #include "cpu/buffer.h"
 #include "cpu/dot_quant.h"
 #include "cpu/kernels.h"
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 #include "quant/base/tensor_view.h"
 #include "tests/bench/read_bandwidth.h"
 
@@ -67,17 +67,17 @@ void decode(benchmark::State& state, Type type, Isa isa, Kind kind) {
     const auto blocks = random_blocks(kRowValues);
     const auto bytes = many_bytes();
     const double read = read_bandwidth();
-    const std::size_t tile_bytes = kTileRows * row_bytes;
+    const std::size_t run_bytes = kRunRows * row_bytes;
     std::size_t at = 0;
-    float out[kTileRows];
+    float out[kRunRows];
     for (auto _ : state) {
-        kernel.dot_rows(bytes.data() + at, static_cast<std::int64_t>(row_bytes), kTileRows, blocks.data(),
+        kernel.dot_rows(bytes.data() + at, static_cast<std::int64_t>(row_bytes), kRunRows, blocks.data(),
                         planes_of(kind), kRowValues, out);
         benchmark::DoNotOptimize(out);
-        at += tile_bytes;
-        if (at + tile_bytes > bytes.size()) at = 0;
+        at += run_bytes;
+        if (at + run_bytes > bytes.size()) at = 0;
     }
-    count_bytes(state, tile_bytes, read);
+    count_bytes(state, run_bytes, read);
 }
 
 // Values of a row, and rows: gate, up and down of Qwen3-30B-A3B, of OLMoE and of gpt-oss.
@@ -108,11 +108,12 @@ void experts(benchmark::State& state, Type type, Isa isa, Kind kind, Shape shape
     const auto bytes = experts_bytes();
     const double read = read_bandwidth();
     std::mt19937 random(3);
-    float out[kTileRows];
+    float out[kRunRows];
     for (auto _ : state) {
         const std::byte* rows = bytes.data() + random() % (bytes.size() - matrix_bytes) / 64 * 64;
-        for (std::int64_t r = 0; r < shape.n_rows; r += kTileRows) {
-            kernel.dot_rows(rows + r * row_bytes, row_bytes, kTileRows, blocks.data(), planes_of(kind),
+        for (std::int64_t r = 0; r < shape.n_rows; r += kRunRows) {
+            const auto n_rows = static_cast<int>(std::min<std::int64_t>(kRunRows, shape.n_rows - r));
+            kernel.dot_rows(rows + r * row_bytes, row_bytes, n_rows, blocks.data(), planes_of(kind),
                             shape.n_values, out);
             benchmark::DoNotOptimize(out);
         }
@@ -136,16 +137,14 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
     }
     const Buffer scratch(tile_floats(kRowValues));
     std::vector<float> out(static_cast<std::size_t>(n_vectors * kRows));
-    const TileVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
+    const RunVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
     for (auto _ : state) {
-        for (std::int64_t first = 0; first < kRows; first += kTileRows) {
-            const RowTile tile(k, quant_dot, planes_of(kind), w, first, first + kTileRows, scratch.data());
-            tile.multiply(
-                n_vectors, vectors, [](std::int64_t j) { return j; },
-                [&](std::int64_t j, const float* dots) {
-                    std::copy_n(dots, kTileRows, &out[static_cast<std::size_t>(j * kRows + first)]);
-                });
-        }
+        const RowRun run(k, quant_dot, planes_of(kind), w, 0, kRows, scratch.data());
+        run.multiply(
+            n_vectors, vectors, [](std::int64_t j) { return j; },
+            [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+                std::copy_n(dots, n, &out[static_cast<std::size_t>(j * kRows + row)]);
+            });
         benchmark::DoNotOptimize(out.data());
         benchmark::ClobberMemory();
     }

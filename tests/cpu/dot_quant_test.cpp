@@ -124,6 +124,29 @@ TEST_P(QuantDotOf, IsTheSumOverDecodedWeightsAndDequantizedActivations) {
     }
 }
 
+// Up to as many rows as come in one call.
+TEST_P(QuantDotOf, RowsOfARunAreThoseAlone) {
+    for (const std::int64_t n : lengths()) {
+        const test::RandomTensor w(type, n, kRunRows, 1, 9);
+        const std::vector<ActivationBlock> x = quantized(test::random_floats(n, 10));
+        for (const Isa isa : available_isas())
+            for (const Planes planes : kBothKinds) {
+                const QuantDot& kernel = *find_quant_dot(type, isa);
+                std::vector<float> expected;
+                for (int r = 0; r < kRunRows; ++r)
+                    expected.push_back(dot(kernel, w.view.row(r), x, planes, n));
+                for (const int n_rows : {33, 254, kRunRows}) {
+                    std::vector<float> out(kRunRows + 1, 77.0F);
+                    kernel.dot_rows(w.view.row(0), w.view.row_bytes(), n_rows, x.data(), planes, n,
+                                    out.data());
+                    EXPECT_TRUE(std::equal(out.begin(), out.begin() + n_rows, expected.begin()))
+                        << isa_name(isa) << planes_name(planes) << " n = " << n << " rows " << n_rows;
+                    EXPECT_EQ(out[static_cast<std::size_t>(n_rows)], 77) << isa_name(isa) << n_rows;
+                }
+            }
+    }
+}
+
 // Any number of rows and vectors, on any SIMD ISA, from their blocks or laid out anew.
 TEST_P(QuantDotOf, HasTheSameBitsInEveryWay) {
     constexpr int kMostVectors = 26;

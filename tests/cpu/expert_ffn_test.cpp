@@ -4,7 +4,7 @@
 
 #include "cpu/activation.h"
 #include "cpu/matmul.h"
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 #include "tests/support/random_data.h"
 #include "tests/support/random_tensor.h"
 

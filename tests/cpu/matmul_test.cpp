@@ -2,7 +2,7 @@
 
 #include "cpu/matmul.h"
 
-#include "cpu/row_tile.h"
+#include "cpu/row_run.h"
 #include "tests/support/random_data.h"
 #include "tests/support/random_tensor.h"
 

@@ -1,0 +1,204 @@
+#pragma once
+
+// Products of some rows of a weight matrix with vectors: what matrix products and experts are made of.
+//
+// There are two kinds of product. Quantized rows meet quantized vectors (dot_quant.h): read as they stand for
+// few vectors, laid out anew for many. Where the type has no kernel for that, or the vectors are to
+// stay in float32, the rows are decoded to float32 into a thread's scratch: any type, never a whole matrix.
+// F16 and BF16 are read as they stand for few vectors, with the same result.
+
+#include "cpu/decode_row.h"
+#include "cpu/dot_quant.h"
+#include "cpu/kernels.h"
+#include "cpu/parallel.h"
+#include "cpu/quantize.h"
+#include "quant/base/matrix_view.h"
+#include "quant/base/tensor_view.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace greenroom::cpu {
+
+// Scratch floats that a run of rows of this length needs: for a tile of them in float32, or for its products
+// with many vectors.
+inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
+    return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
+}
+
+// Up to so many vectors a product waits for memory rather than for multiplying.
+inline constexpr std::int64_t kFewVectors = 4;
+
+// Calls body(matrix, first row, last row, thread) for runs of rows of n_matrices with n_rows each, as they
+// lie in memory: what is fetched ahead is then the thread's own. A product of few vectors is over in
+// microseconds and would wait for memory at the ends of many runs; with many vectors a run is a tile, whose
+// results are then still in the first-level cache when they are used.
+template <class Body>
+void for_each_run(ThreadTeam& team, std::int64_t n_matrices, std::int64_t n_rows, std::int64_t n_vectors,
+                  Body&& body) {
+    const std::int64_t tiles = (n_rows + kTileRows - 1) / kTileRows;
+    const std::int64_t n_tiles = n_matrices * tiles;
+    const bool few = n_vectors <= kFewVectors;
+    const auto runs = [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+        while (first < last) {
+            const std::int64_t matrix = first / tiles;
+            const std::int64_t end = std::min(last, few ? (matrix + 1) * tiles : first + 1);
+            body(matrix, (first - matrix * tiles) * kTileRows,
+                 std::min((end - matrix * tiles) * kTileRows, n_rows), thread);
+            first = end;
+        }
+    };
+    if (few)
+        share_out(team, n_tiles, runs);
+    else
+        team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * team.n_active())), runs);
+}
+
+// The vectors of a product: rows of float32, and the same rows as integers if a run is to use those.
+struct RunVectors {
+    ConstMatrixView x;
+    ActivationRows quantized;
+};
+
+// The kernel for products of a matrix of this type, or nullptr where they are computed in float32.
+inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type,
+                                        const ActivationBuffer& buffer) noexcept {
+    return buffer.empty() ? nullptr : find_quant_dot(type, kernels.isa);
+}
+
+class RowRun {
+  public:
+    // Rows [first, last) of w. With a quant_dot they are read from w and meet these planes of the
+    // activations; else multiply() decodes them into scratch, a tile at a time, unless they are float32 as
+    // they stand, or F16 or BF16 that meet few vectors.
+    RowRun(const Kernels& kernels, const QuantDot* quant_dot, Planes planes, const TensorView& w,
+           std::int64_t first, std::int64_t last, float* scratch) noexcept
+        : kernels_(kernels),
+          quant_dot_(quant_dot),
+          planes_(planes),
+          w_(w),
+          first_(first),
+          last_(last),
+          scratch_(scratch) {}
+
+    // For parts of the run, n rows from `row` on, and every j < n_vectors: store(j, row, dots, n) with
+    // dots[r] = row (row + r) · vector number index(j), n <= kRunRows. A result depends on its row and its
+    // vector only, not on n_vectors.
+    template <class IndexOf, class Store>
+    void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index,
+                  Store&& store) const noexcept {
+        const std::int64_t step = quant_dot_ != nullptr && n_vectors == 1 ? kRunRows : kTileRows;
+        for (std::int64_t row = first_; row < last_; row += step) {
+            const Rows rows{row, w_.row(row), static_cast<int>(std::min(step, last_ - row))};
+            if (quant_dot_ == nullptr && n_vectors < kVectors && w_.type == quant::Type::F16)
+                multiply_rows_by_floats(rows, kernels_.dot_f16, n_vectors, vectors.x, index, store);
+            else if (quant_dot_ == nullptr && n_vectors < kVectors && w_.type == quant::Type::BF16)
+                multiply_rows_by_floats(rows, kernels_.dot_bf16, n_vectors, vectors.x, index, store);
+            else if (quant_dot_ == nullptr)
+                multiply_floats(rows, n_vectors, vectors.x, index, store);
+            else if (n_vectors < kLeastOfTile || quant_dot_->dot_tile == nullptr)
+                multiply_rows(rows, n_vectors, vectors.quantized, index, store);
+            else
+                multiply_tile(rows, n_vectors, vectors.quantized, index, store);
+        }
+    }
+
+  private:
+    // A part of the run: up to kTileRows, or kRunRows with one quantized vector.
+    struct Rows {
+        std::int64_t first;
+        const std::byte* blocks;
+        int n;
+    };
+
+    // From how many vectors on it pays to lay the rows out.
+    static constexpr std::int64_t kLeastOfTile = 3;
+
+    template <class IndexOf, class Store>
+    void multiply_rows(const Rows& rows, std::int64_t n_vectors, const ActivationRows& vectors,
+                       IndexOf&& index, Store&& store) const noexcept {
+        for (std::int64_t j = 0; j < n_vectors; ++j) {
+            float dots[kRunRows];
+            quant_dot_->dot_rows(rows.blocks, w_.row_bytes(), rows.n, vectors.row(index(j)), planes_,
+                                 w_.row_values(), dots);
+            store(j, rows.first, static_cast<const float*>(dots), rows.n);
+        }
+    }
+
+    template <class IndexOf, class Store>
+    void multiply_tile(const Rows& rows, std::int64_t n_vectors, const ActivationRows& vectors,
+                       IndexOf&& index, Store&& store) const noexcept {
+        constexpr std::int64_t kMost = ActivationBlock::kValues;  // for which scratch has room
+        for (std::int64_t first = 0; first < n_vectors; first += kMost) {
+            const std::int64_t n = std::min(kMost, n_vectors - first);
+            const ActivationBlock* x[kMost];
+            for (std::int64_t j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
+            quant_dot_->dot_tile(rows.blocks, w_.row_bytes(), rows.n, x, static_cast<int>(n), planes_,
+                                 w_.row_values(), scratch_);
+            for (std::int64_t j = 0; j < n; ++j)
+                store(first + j, rows.first, static_cast<const float*>(scratch_ + j * kTileRows), rows.n);
+        }
+    }
+
+    // The rows in float32: as they stand, or decoded.
+    const float* floats(const Rows& rows) const noexcept {
+        if (w_.type == quant::Type::F32 &&
+            reinterpret_cast<std::uintptr_t>(rows.blocks) % alignof(float) == 0)
+            return reinterpret_cast<const float*>(rows.blocks);
+        const quant::DecodeFn decode = find_row_decoder(w_.type, kernels_.isa);
+        const std::int64_t n_values = w_.row_values();
+        for (int r = 0; r < rows.n; ++r)
+            decode(rows.blocks + r * w_.row_bytes(), scratch_ + r * n_values, n_values);
+        return scratch_;
+    }
+
+    // dot reads the rows as they stand.
+    template <class Dot, class IndexOf, class Store>
+    void multiply_rows_by_floats(const Rows& rows, Dot dot, std::int64_t n_vectors, ConstMatrixView x,
+                                 IndexOf&& index, Store&& store) const noexcept {
+        for (std::int64_t j = 0; j < n_vectors; ++j) {
+            const float* one = x.row(index(j));
+            float dots[kTileRows] = {};
+            for (int r = 0; r < rows.n; ++r)
+                dots[r] = dot(rows.blocks + r * w_.row_bytes(), one, w_.row_values());
+            store(j, rows.first, static_cast<const float*>(dots), rows.n);
+        }
+    }
+
+    template <class IndexOf, class Store>
+    void multiply_floats(const Rows& rows, std::int64_t n_vectors, ConstMatrixView x, IndexOf&& index,
+                         Store&& store) const noexcept {
+        const std::int64_t n_values = w_.row_values();
+        const float* floats_of_rows = floats(rows);
+        std::int64_t j = 0;
+        for (; j + kVectors <= n_vectors; j += kVectors) {
+            const float* four[kVectors];
+            for (int v = 0; v < kVectors; ++v) four[v] = x.row(index(j + v));
+            float dots[kVectors][kTileRows] = {};
+            for (int r = 0; r < rows.n; ++r) {
+                float of_row[kVectors];
+                kernels_.dot_f32_x4(floats_of_rows + r * n_values, four, n_values, of_row);
+                for (int v = 0; v < kVectors; ++v) dots[v][r] = of_row[v];
+            }
+            for (int v = 0; v < kVectors; ++v)
+                store(j + v, rows.first, static_cast<const float*>(dots[v]), rows.n);
+        }
+        for (; j < n_vectors; ++j) {
+            const float* one = x.row(index(j));
+            float dots[kTileRows] = {};
+            for (int r = 0; r < rows.n; ++r)
+                dots[r] = kernels_.dot_f32(floats_of_rows + r * n_values, one, n_values);
+            store(j, rows.first, static_cast<const float*>(dots), rows.n);
+        }
+    }
+
+    const Kernels& kernels_;
+    const QuantDot* quant_dot_;
+    Planes planes_;
+    TensorView w_;
+    std::int64_t first_;
+    std::int64_t last_;
+    float* scratch_;  // room for a tile in float32, or for its products
+};
+
+}  // namespace greenroom::cpu

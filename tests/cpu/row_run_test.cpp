@@ -1,0 +1,34 @@
+#include "cpu/row_run.h"
+#include "cpu/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+namespace greenroom::cpu {
+namespace {
+
+TEST(ForEachRun, EveryRowComesOnceWhateverTheThreadsAndVectors) {
+    for (const int n_threads : {1, 2, 3, 5}) {
+        ThreadTeam team(n_threads);
+        for (const std::int64_t n_vectors : {1, 4, 5, 512})
+            for (const std::int64_t n_matrices : {0, 1, 3, 8})
+                for (const std::int64_t n_rows : {1, 31, 32, 33, 500, 1024}) {
+                    std::vector<std::atomic<int>> n_calls(static_cast<std::size_t>(n_matrices * n_rows));
+                    for_each_run(team, n_matrices, n_rows, n_vectors,
+                                 [&](std::int64_t matrix, std::int64_t first, std::int64_t last, int thread) {
+                                     ASSERT_TRUE(thread >= 0 && thread < n_threads);
+                                     ASSERT_TRUE(0 <= first && first % kTileRows == 0 && last <= n_rows);
+                                     for (std::int64_t row = first; row < last; ++row)
+                                         ++n_calls[static_cast<std::size_t>(matrix * n_rows + row)];
+                                 });
+                    for (const auto& n : n_calls)
+                        ASSERT_EQ(n, 1) << n_matrices << " of " << n_rows << " rows, " << n_threads
+                                        << " threads, " << n_vectors << " vectors";
+                }
+    }
+}
+
+}  // namespace
+}  // namespace greenroom::cpu
