@@ -204,7 +204,7 @@ class Run {
                 });
         };
         if (work_.one_token)
-            share_out(team_, work_.n_tiles, attend_tiles);
+            share_out(team_, work_.n_tiles, 1, attend_tiles);
         else
             team_.parallel_for(work_.n_tiles, 1, attend_tiles);
     }
@@ -243,7 +243,7 @@ class Run {
 
     // A thread gets neighbouring segments of a tile: rows that follow each other in memory.
     void attend_segments(std::int64_t begin, std::int64_t n_segments) const {
-        share_out(team_, n_segments * work_.n_tiles,
+        share_out(team_, n_segments * work_.n_tiles, 1,
                   [&](std::int64_t first, std::int64_t last, int thread) noexcept {
                       const TileMemory memory = workspace(thread).tile;
                       for_each_piece(

@@ -120,11 +120,6 @@ struct FourTerms {
     }
 };
 
-// How far ahead rows are fetched: this behind the start of the last of the four in use. (Without their
-// length, 8 KiB for all: Q8_0 with rows of 4096 values 25 instead of 32 GB/s. Of 1 to 16 KiB this is best
-// for a thread that has its core to itself.)
-inline constexpr std::int64_t kAhead = 6144;
-
 // Two planes of activations as blocks of 32 meet them (dot_rows_avx512.h) take so much of the first-level
 // cache that lines fetched early do not last: they come to the second-level cache first, 8 KiB ahead, and are
 // fetched from there when half of that is left. Q8_0 with rows of 2880 values makes 34 instead of 32.5 GB/s.
@@ -223,7 +218,7 @@ class RowsOfFour {
           n_chunks_(activation_blocks(n_values)),
           n_bytes_(n_values / Block::kValues * static_cast<std::int64_t>(sizeof(Block))),
           end_(rows + (n_rows - 1) * row_bytes + n_bytes_),
-          ahead_(rows, row_bytes, n_bytes_, kCrowdsFirstLevel<X> ? kHalfAhead : kAhead) {}
+          ahead_(rows, row_bytes, n_bytes_, kCrowdsFirstLevel<X> ? kHalfAhead : kRowsAhead) {}
 
     // Goes to the start of rows r … r + 3.
     GR_AVX2_INLINE void begin(int r) noexcept {

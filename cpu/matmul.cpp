@@ -13,27 +13,40 @@ void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t
         decode(table.row(ids[t]), out.row(static_cast<std::int64_t>(t)), table.row_values());
 }
 
-void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
-            const TensorView& w, ConstMatrixView x) {
-    assert(x.n_cols == w.row_values() && out.n_cols == w.shape[1] && out.n_rows == x.n_rows);
-    assert(scratch.floats_per_thread() >= tile_floats(w.row_values()));
+void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer,
+            std::initializer_list<Product> products, ConstMatrixView x) {
     const Kernels& k = kernels();
-    const QuantDot* quant_dot = choose_quant_dot(k, w.type, buffer);
     RunVectors vectors{x, {}};
-    if (quant_dot != nullptr) {
+    std::int64_t n_tiles = 0;
+    bool any_in_integers = false;
+    for (const Product& product : products) {
+        assert(x.n_cols == product.w.row_values() && product.out.n_cols == product.w.shape[1]);
+        assert(product.out.n_rows == x.n_rows);
+        assert(scratch.floats_per_thread() >= tile_floats(product.w.row_values()));
+        n_tiles += tiles_of(product.w.shape[1]);
+        any_in_integers = any_in_integers || choose_quant_dot(k, product.w.type, buffer) != nullptr;
+    }
+    if (any_in_integers) {
         vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
         quantize_rows(team, vectors.quantized, x);
     }
-    for_each_run(team, 1, w.shape[1], x.n_rows,
-                 [&](std::int64_t, std::int64_t first, std::int64_t last, int thread) noexcept {
-                     const RowRun run(k, quant_dot, buffer.planes().resident, w, first, last,
-                                      scratch.of(thread));
-                     run.multiply(
-                         x.n_rows, vectors, [](std::int64_t t) { return t; },
-                         [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
-                             std::copy_n(dots, n, out.row(t) + row);
-                         });
-                 });
+    for_each_range(team, n_tiles, x.n_rows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+        for (const Product& product : products) {  // of which [first, last) are those tiles
+            const std::int64_t end = tiles_of(product.w.shape[1]);
+            if (first < end && last > 0) {
+                const RowRun run(k, choose_quant_dot(k, product.w.type, buffer), buffer.planes().resident,
+                                 product.w, std::max<std::int64_t>(first, 0) * kTileRows,
+                                 std::min(last * kTileRows, product.w.shape[1]), scratch.of(thread));
+                run.multiply(
+                    x.n_rows, vectors, [](std::int64_t t) { return t; },
+                    [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
+                        std::copy_n(dots, n, product.out.row(t) + row);
+                    });
+            }
+            first -= end;
+            last -= end;
+        }
+    });
 }
 
 void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,

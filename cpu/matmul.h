@@ -10,9 +10,11 @@
 #include "cpu/parallel.h"
 #include "cpu/quantize.h"
 #include "quant/base/matrix_view.h"
+#include "quant/base/product.h"
 #include "quant/base/tensor_view.h"
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
 namespace greenroom::cpu {
@@ -20,10 +22,11 @@ namespace greenroom::cpu {
 // out[t] = row ids[t] of the table, decoded.  table: [n_vocab rows, d_model]; out: [n_tokens, d_model].
 void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept;
 
-// out[t][r] = Σ_k w[r][k] · x[t][k].  w: [n_out rows, n_in]; x: [n_tokens, n_in]; out: [n_tokens, n_out].
+// out[t][r] = Σ_k w[r][k] · x[t][k] of each product, whose rows are handed out together.
+// w: [n_out rows, n_in]; x: [n_tokens, n_in]; out: [n_tokens, n_out].
 // Scratch: tile_floats(n_in) per thread. Buffer: n_tokens · activation_blocks(n_in), or empty.
-void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
-            const TensorView& w, ConstMatrixView x);
+void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer,
+            std::initializer_list<Product> products, ConstMatrixView x);
 
 // The same for a stack of matrices, one per head: out[t][h·out_stride + r] = Σ_k w[h][r][k] · x[t][h·x_stride
 // + k]. w: n_heads matrices [n_out rows, n_in]. The strides are those from head to head within a row. Buffer:

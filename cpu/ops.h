@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -66,8 +67,8 @@ class Ops {
     void rms_norm(MatrixView out, ConstMatrixView x, std::span<const float> weight, float eps) {
         cpu::rms_norm(team_, out, x, weight.data(), eps);
     }
-    void matmul(MatrixView out, const TensorView& w, ConstMatrixView x) {
-        cpu::matmul(team_, scratch_, activations_, out, w, x);
+    void matmul(std::initializer_list<Product> products, ConstMatrixView x) {
+        cpu::matmul(team_, scratch_, activations_, products, x);
     }
     void matmul_heads(MatrixView out, std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
                       std::int64_t x_stride) {

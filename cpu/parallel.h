@@ -95,9 +95,10 @@ class ThreadTeam {
 
 // The same where neighbouring items follow each other in memory. The more pieces, the less does a thread that
 // is held up leave to wait for; the fewer, the less is memory waited for at their ends. So they get smaller:
-// half of the items go out in one piece for each thread, a quarter in one each, and so on.
+// half of the items go out in one piece for each thread, a quarter in one each, and so on, until pieces have
+// fewer than `least` items.
 template <class Task>
-void share_out(ThreadTeam& team, std::int64_t n_items, const Task& task) {
+void share_out(ThreadTeam& team, std::int64_t n_items, std::int64_t least, const Task& task) {
     const std::int64_t n_threads = team.n_active();
     if (n_threads == 1) {
         if (n_items > 0) task(std::int64_t{0}, n_items, 0);
@@ -105,14 +106,16 @@ void share_out(ThreadTeam& team, std::int64_t n_items, const Task& task) {
     }
     // Round k, from 0 on, hands out one part in 2^(k + 1) of all; the last one twice that, in two pieces
     // each.
-    constexpr std::int64_t kRounds = 5;
+    constexpr std::int64_t kMostRounds = 5;
+    std::int64_t n_rounds = 1;
+    while (n_rounds < kMostRounds && n_items >= (least * n_threads) << (n_rounds + 1)) ++n_rounds;
     const auto begin_of = [=](std::int64_t piece) {
-        const std::int64_t round = std::min(piece / n_threads, kRounds - 1);
+        const std::int64_t round = std::min(piece / n_threads, n_rounds - 1);
         const std::int64_t parts = std::int64_t{2} << round;
         const std::int64_t of_round = piece - round * n_threads;
         return n_items * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
     };
-    team.parallel_for((kRounds + 1) * n_threads, 1, [&](std::int64_t first, std::int64_t last, int thread) {
+    team.parallel_for((n_rounds + 1) * n_threads, 1, [&](std::int64_t first, std::int64_t last, int thread) {
         const std::int64_t begin = begin_of(first);
         const std::int64_t end = begin_of(last);
         if (begin < end) task(begin, end, thread);

@@ -29,29 +29,37 @@ inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
 // Up to so many vectors a product waits for memory rather than for multiplying.
 inline constexpr std::int64_t kFewVectors = 4;
 
-// Calls body(matrix, first row, last row, thread) for runs of rows of n_matrices with n_rows each, as they
-// lie in memory: what is fetched ahead is then the thread's own. A product of few vectors is over in
-// microseconds and would wait for memory at the ends of many runs; with many vectors a run is a tile, whose
-// results are then still in the first-level cache when they are used.
+// Calls body(first, last, thread) for ranges of n_tiles tiles of rows, as they lie in memory: what is fetched
+// ahead is then the thread's own. A product of few vectors is over in microseconds and would wait for memory
+// at the ends of many ranges.
+template <class Body>
+void for_each_range(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
+    constexpr std::int64_t kLeastTiles = 16;
+    if (n_vectors <= kFewVectors)
+        share_out(team, n_tiles, kLeastTiles, body);
+    else
+        team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * team.n_active())), body);
+}
+
+constexpr std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
+
+// Calls body(matrix, first row, last row, thread) for runs of rows of n_matrices with n_rows each. With many
+// vectors a run is a tile, whose results are then still in the first-level cache when they are used.
 template <class Body>
 void for_each_run(ThreadTeam& team, std::int64_t n_matrices, std::int64_t n_rows, std::int64_t n_vectors,
                   Body&& body) {
-    const std::int64_t tiles = (n_rows + kTileRows - 1) / kTileRows;
-    const std::int64_t n_tiles = n_matrices * tiles;
-    const bool few = n_vectors <= kFewVectors;
-    const auto runs = [&](std::int64_t first, std::int64_t last, int thread) noexcept {
-        while (first < last) {
-            const std::int64_t matrix = first / tiles;
-            const std::int64_t end = std::min(last, few ? (matrix + 1) * tiles : first + 1);
-            body(matrix, (first - matrix * tiles) * kTileRows,
-                 std::min((end - matrix * tiles) * kTileRows, n_rows), thread);
-            first = end;
-        }
-    };
-    if (few)
-        share_out(team, n_tiles, runs);
-    else
-        team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * team.n_active())), runs);
+    const std::int64_t tiles = tiles_of(n_rows);
+    const std::int64_t longest = n_vectors <= kFewVectors ? tiles : 1;
+    for_each_range(team, n_matrices * tiles, n_vectors,
+                   [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+                       while (first < last) {
+                           const std::int64_t matrix = first / tiles;
+                           const std::int64_t end = std::min({last, (matrix + 1) * tiles, first + longest});
+                           body(matrix, (first - matrix * tiles) * kTileRows,
+                                std::min((end - matrix * tiles) * kTileRows, n_rows), thread);
+                           first = end;
+                       }
+                   });
 }
 
 // The vectors of a product: rows of float32, and the same rows as integers if a run is to use those.
@@ -87,7 +95,9 @@ class RowRun {
     template <class IndexOf, class Store>
     void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index,
                   Store&& store) const noexcept {
-        const std::int64_t step = quant_dot_ != nullptr && n_vectors == 1 ? kRunRows : kTileRows;
+        const bool one = quant_dot_ != nullptr && n_vectors == 1;
+        if (one) fetch_first_rows();
+        const std::int64_t step = one ? kRunRows : kTileRows;
         for (std::int64_t row = first_; row < last_; row += step) {
             const Rows rows{row, w_.row(row), static_cast<int>(std::min(step, last_ - row))};
             if (quant_dot_ == nullptr && n_vectors < kVectors && w_.type == quant::Type::F16)
@@ -110,6 +120,14 @@ class RowRun {
         const std::byte* blocks;
         int n;
     };
+
+    // Asks for the rows that dot_rows() does not fetch itself.
+    void fetch_first_rows() const noexcept {
+        constexpr std::int64_t kLine = 64;
+        const std::int64_t n_bytes =
+            std::min(kRowsAhead + 3 * w_.row_bytes(), (last_ - first_) * w_.row_bytes());
+        for (std::int64_t at = 0; at < n_bytes; at += kLine) __builtin_prefetch(w_.row(first_) + at, 0, 3);
+    }
 
     // From how many vectors on it pays to lay the rows out.
     static constexpr std::int64_t kLeastOfTile = 3;

@@ -22,9 +22,11 @@
 #include "gpu/memory.h"
 #include "gpu/step_state.h"
 #include "gpu/stream.h"
+#include "quant/base/product.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string_view>
 
@@ -108,8 +110,9 @@ class Ops {
     void rms_norm(MatrixView out, ConstMatrixView x, std::span<const float> weight, float eps) {
         gpu::rms_norm(stream_, out, x, weight.data(), eps);
     }
-    void matmul(MatrixView out, const TensorView& w, ConstMatrixView x) {
-        gpu::matmul(stream_, out, w, x, activations_, scratch());
+    void matmul(std::initializer_list<Product> products, ConstMatrixView x) {
+        for (const Product& product : products)
+            gpu::matmul(stream_, product.out, product.w, x, activations_, scratch());
     }
     void matmul_heads(MatrixView out, std::int64_t out_stride, const TensorView& w, ConstMatrixView x,
                       std::int64_t x_stride) {

@@ -173,7 +173,7 @@ class Forward {
         const ConstMatrixView hidden = view(hidden_, spec_.d_model).rows(first_row, logits.n_rows);
         const MatrixView normed = view(normed_, spec_.d_model).rows(first_row, logits.n_rows);
         ops_.rms_norm(normed, hidden, weights_.output_norm, spec_.norm_eps);
-        ops_.matmul(logits, weights_.output, normed);
+        ops_.matmul({{logits, weights_.output}}, normed);
         if (spec_.logit_scale != 1.0F) ops_.scale(logits, spec_.logit_scale);
     }
 
@@ -257,19 +257,18 @@ class Forward {
         const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
 
         const MatrixView query = view(query_, mla.n_heads * head_dim);
+        const MatrixView row = view(kv_row_, row_dim);
         if (mla.q_rank > 0) {
             const MatrixView compressed = view(query_rank_, mla.q_rank);
-            ops_.matmul(compressed, w.q_a, normed);
+            ops_.matmul({{compressed, w.q_a}, {row, w.kv_a}}, normed);
             ops_.rms_norm(compressed, compressed, w.q_a_norm, spec_.norm_eps);
-            ops_.matmul(query, w.q_b, compressed);
+            ops_.matmul({{query, w.q_b}}, compressed);
         } else {
-            ops_.matmul(query, w.q, normed);
+            ops_.matmul({{query, w.q}, {row, w.kv_a}}, normed);
         }
 
-        const MatrixView row = view(kv_row_, row_dim);
         const MatrixView latent = row.columns(0, mla.latent_dim);
         const MatrixView key_rope = row.columns(mla.latent_dim, mla.rope_dim);
-        ops_.matmul(row, w.kv_a, normed);
         ops_.rms_norm(latent, latent, w.kv_a_norm, spec_.norm_eps);
         ops_.rope(key_rope, mla.rope_dim, key_rope, mla.rope_dim, 1, angles, spec_.rope.pairing);
         ops_.store_rows(memory.keys, first_position, row);
@@ -293,7 +292,7 @@ class Forward {
         ops_.mla_attention(latent_result, latent_query, memory.keys, first_position, mla.shape(), visible,
                            visible.empty() ? 0 : mla.indexer.top_k);
         ops_.matmul_heads(value, mla.value_dim, w.v_b, latent_result, mla.latent_dim);
-        ops_.matmul(out, w.output, value);
+        ops_.matmul({{out, w.output}}, value);
     }
 
     // The positions that each token is to see, where there are more than top_k; empty: all. The indexer's
@@ -305,7 +304,7 @@ class Forward {
         const ConstMatrixView angles = view(angles_, spec_.rope.n_dims);
         const MatrixView key = view(index_key_, indexer.head_dim);
         constexpr float kLayerNormEps = 1e-6F;  // fixed by the architecture
-        ops_.matmul(key, w.k, normed);
+        ops_.matmul({{key, w.k}}, normed);
         ops_.layer_norm(key, key, w.k_norm, w.k_norm_bias, kLayerNormEps);
         ops_.rope(key, indexer.head_dim, key, indexer.head_dim, 1, angles, RopePairing::halves);
         ops_.store_rows(memory.index_keys, first_position, key);
@@ -313,10 +312,10 @@ class Forward {
 
         const MatrixView query = view(index_query_, std::int64_t{indexer.n_heads} * indexer.head_dim);
         const MatrixView weights = view(index_weights_, indexer.n_heads);
-        ops_.matmul(query, w.q, view(query_rank_, mla.q_rank));
+        ops_.matmul({{query, w.q}}, view(query_rank_, mla.q_rank));
         ops_.rope(query, indexer.head_dim, query, indexer.head_dim, indexer.n_heads, angles,
                   RopePairing::halves);
-        ops_.matmul(weights, w.head_weights, normed);
+        ops_.matmul({{weights, w.head_weights}}, normed);
         const std::span visible(reinterpret_cast<std::int32_t*>(visible_.data()),
                                 static_cast<std::size_t>(n_tokens_ * indexer.top_k));
         ops_.index_positions(visible, query, weights, memory.index_keys, first_position, indexer.top_k);
@@ -335,15 +334,11 @@ class Forward {
         // With an output gate each head's query is followed by its gate.
         const std::int64_t n_query_heads = n_tokens_ * shape.n_heads;
         const MatrixView gated{gated_query_.data(), n_query_heads, 2 * shape.head_dim, 2 * shape.head_dim};
-        if (gqa.has_output_gate) {
-            ops_.matmul(view(gated_query_, 2 * query.n_cols), w.q, normed);
+        const MatrixView projected = gqa.has_output_gate ? view(gated_query_, 2 * query.n_cols) : query;
+        ops_.matmul({{projected, w.q}, {key, w.k}, {value, w.v}}, normed);
+        if (gqa.has_output_gate)
             ops_.copy(MatrixView{query.data, n_query_heads, shape.head_dim, shape.head_dim},
                       gated.columns(0, shape.head_dim));
-        } else {
-            ops_.matmul(query, w.q, normed);
-        }
-        ops_.matmul(key, w.k, normed);
-        ops_.matmul(value, w.v, normed);
         if (gqa.has_qkv_bias) {
             ops_.add_bias(query, w.q_bias);
             ops_.add_bias(key, w.k_bias);
@@ -376,7 +371,7 @@ class Forward {
         if (gqa.has_output_gate)
             ops_.gate(MatrixView{result.data, n_query_heads, shape.value_dim, shape.value_dim},
                       gated.columns(shape.head_dim, shape.value_dim));
-        ops_.matmul(out, w.output, result);
+        ops_.matmul({{out, w.output}}, result);
         if (gqa.has_output_bias) ops_.add_bias(out, w.output_bias);
     }
 
@@ -394,13 +389,12 @@ class Forward {
         if (delta_net.projects_by_key_head) {
             project_by_key_head(shape, w.qkvz, normed, qkv, z);
         } else {
-            ops_.matmul(qkv, w.qkv, normed);
-            ops_.matmul(z, w.z, normed);
+            ops_.matmul({{qkv, w.qkv}, {z, w.z}}, normed);
         }
         ops_.causal_conv(qkv, w.conv, memory.state.first(n_conv), memory.next_state.first(n_conv));
         std::int64_t column = 0;
         for (const TensorView& gate : w.gates) {
-            ops_.matmul(gates.columns(column, gate.shape[1]), gate, normed);
+            ops_.matmul({{gates.columns(column, gate.shape[1]), gate}}, normed);
             column += gate.shape[1];
         }
         constexpr float kLengthEps = 1e-6F;  // fixed by the architecture
@@ -408,7 +402,7 @@ class Forward {
                         memory.next_state.subspan(n_conv), shape);
         norm_heads(result, shape.value_dim, w.norm);
         ops_.glu(z, result, Glu::silu);
-        ops_.matmul(view(block_out_, spec_.d_model), w.output, z);
+        ops_.matmul({{view(block_out_, spec_.d_model), w.output}}, z);
     }
 
     // One product, whose columns are those of the first key head's query, key, values and gates, then the
@@ -419,7 +413,7 @@ class Forward {
         const std::int64_t n_value = std::int64_t{shape.heads_per_key()} * shape.value_dim;
         const std::int64_t n_group = 2 * (n_key + n_value);
         const MatrixView mixed = view(gated_query_, shape.n_key_heads * n_group);
-        ops_.matmul(mixed, w, normed);
+        ops_.matmul({{mixed, w}}, normed);
         for (int g = 0; g < shape.n_key_heads; ++g) {
             const MatrixView group = mixed.columns(g * n_group, n_group);
             ops_.copy(qkv.columns(g * n_key, n_key), group.columns(0, n_key));
@@ -447,10 +441,9 @@ class Forward {
     void run_dense(ConstMatrixView normed, const DenseFfnWeights& w) {
         const MatrixView gate = view(gate_, w.gate.shape[1]);
         const MatrixView up = view(up_, w.up.shape[1]);
-        ops_.matmul(gate, w.gate, normed);
-        ops_.matmul(up, w.up, normed);
+        ops_.matmul({{gate, w.gate}, {up, w.up}}, normed);
         ops_.glu(gate, up, Glu::silu);
-        ops_.matmul(view(block_out_, spec_.d_model), w.down, gate);
+        ops_.matmul({{view(block_out_, spec_.d_model), w.down}}, gate);
     }
 
     void add_dense(MatrixView hidden, ConstMatrixView normed, const DenseFfnWeights& w) {
@@ -475,7 +468,7 @@ class Forward {
             run_dense(normed, *w.shared);
             if (w.shared_gate) {
                 const MatrixView gate = view(router_logits_, 1);
-                ops_.matmul(gate, *w.shared_gate, normed);
+                ops_.matmul({{gate, *w.shared_gate}}, normed);
                 ops_.gate_rows(view(block_out_, spec_.d_model), gate);
             }
             add_block_output(hidden);
@@ -488,7 +481,7 @@ class Forward {
     MatrixView route(const MoeFfnSpec& moe, const MoeFfnWeights& w, ConstMatrixView normed,
                      std::span<std::int32_t> ids, std::span<float> factors) {
         const MatrixView logits = view(router_logits_, moe.router.n_experts);
-        ops_.matmul(logits, w.router, normed);
+        ops_.matmul({{logits, w.router}}, normed);
         if (moe.has_router_bias) ops_.add_bias(logits, w.router_bias);
         ops_.route(ids, factors, logits, w.selection_bias, moe.router);
         return logits;

@@ -44,7 +44,7 @@ concept Ops = requires(T ops, MatrixView m, ConstMatrixView c, const TensorView&
     ops.zero(weights);
     ops.embed(m, w, ids);                        // out, table, ids
     ops.rms_norm(m, c, f, number);               // out, x, weight or nothing, eps; out may be x
-    ops.matmul(m, w, c);                         // out, weight, x
+    ops.matmul({{m, w}, {m, w}}, c);             // products: out, weight; their x
     ops.matmul_heads(m, n, w, c, n);             // out, its head stride, weights, x, its head stride
     ops.matmul_heads_transposed(m, n, w, c, n);  // the same, each weight transposed
     ops.rope_angles(m, ids, f, number);          // out, positions, frequencies, magnitude

@@ -166,11 +166,12 @@ TEST(ExpertFfn, InIntegersProductsAreThoseOfMatmul) {
         std::vector<float> ups(n_tokens * n_ff);
         std::vector<float> expected(n_tokens * n_model);
         const MatrixView gates_view{gates.data(), n_tokens, n_ff, n_ff};
-        matmul(team, scratch, buffer, gates_view, task.gate, {x.data(), n_tokens, n_model, n_model});
-        matmul(team, scratch, buffer, {ups.data(), n_tokens, n_ff, n_ff}, task.up,
+        matmul(team, scratch, buffer,
+               {{gates_view, task.gate}, {{ups.data(), n_tokens, n_ff, n_ff}, task.up}},
                {x.data(), n_tokens, n_model, n_model});
         kernels().glu(Glu::silu, gates.data(), gates.data(), ups.data(), n_tokens * n_ff);
-        matmul(team, scratch, buffer, {expected.data(), n_tokens, n_model, n_model}, task.down, gates_view);
+        matmul(team, scratch, buffer, {{{expected.data(), n_tokens, n_model, n_model}, task.down}},
+               gates_view);
         EXPECT_EQ(hidden, gates);
         EXPECT_EQ(results, expected);
     }

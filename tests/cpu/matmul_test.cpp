@@ -46,7 +46,7 @@ TEST_P(MatmulOf, EveryOutputIsItsDotProduct) {
     for (const std::int64_t n_tokens : {1, 4, 6}) {
         const auto x = test::random_floats(n_tokens * n_in, 8);
         std::vector<float> out(static_cast<std::size_t>(n_tokens * n_out));
-        matmul(team, scratch, {}, {out.data(), n_tokens, n_out, n_out}, w.view,
+        matmul(team, scratch, {}, {{{out.data(), n_tokens, n_out, n_out}, w.view}},
                {x.data(), n_tokens, n_in, n_in});
         for (std::int64_t t = 0; t < n_tokens; ++t)
             for (std::int64_t r = 0; r < n_out; ++r)
@@ -70,7 +70,7 @@ TEST_P(MatmulOf, InIntegersEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
         const Scratch scratch(team.size(), tile_floats(n_in));
         const ActivationBuffer buffer(n * activation_blocks(n_in));
         std::vector<float> out(static_cast<std::size_t>(n * n_out));
-        matmul(team, scratch, buffer, {out.data(), n, n_out, n_out}, w.view,
+        matmul(team, scratch, buffer, {{{out.data(), n, n_out, n_out}, w.view}},
                {x.data() + first * n_in, n, n_in, n_in});
         return out;
     };
@@ -97,6 +97,37 @@ TEST_P(MatmulOf, InIntegersEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
 
 INSTANTIATE_TEST_SUITE_P(Type, MatmulOf, testing::ValuesIn(kTypes),
                          [](const auto& param) { return std::string(quant::type_name(param.param)); });
+
+// Of other sizes and types, with and without a kernel for integers; few rows, and more than threads take at a
+// time.
+TEST(Matmul, ProductsTogetherAreThoseAlone) {
+    constexpr std::int64_t n_in = 512;
+    const RandomTensor large(Type::Q4_K, n_in, 2100, 1, 21);
+    const RandomTensor small(Type::Q6_K, n_in, 5, 1, 22);
+    const RandomTensor floats(Type::F32, n_in, 40, 1, 23);
+    for (const std::int64_t n_tokens : {1, 2, 3, 9})
+        for (const int n_threads : {1, 2, 3}) {
+            ThreadTeam team(n_threads);
+            const Scratch scratch(team.size(), tile_floats(n_in));
+            const ActivationBuffer buffer(n_tokens * activation_blocks(n_in));
+            const auto x = test::random_floats(n_tokens * n_in, 24);
+            const ConstMatrixView vectors{x.data(), n_tokens, n_in, n_in};
+            std::vector<std::vector<float>> together;
+            std::vector<std::vector<float>> alone;
+            std::vector<Product> products;
+            for (const RandomTensor* w : {&large, &small, &floats}) {
+                const std::int64_t n_out = w->view.shape[1];
+                const auto n = static_cast<std::size_t>(n_tokens * n_out);
+                together.emplace_back(n);
+                alone.emplace_back(n);
+                products.push_back({{together.back().data(), n_tokens, n_out, n_out}, w->view});
+                matmul(team, scratch, buffer, {{{alone.back().data(), n_tokens, n_out, n_out}, w->view}},
+                       vectors);
+            }
+            matmul(team, scratch, buffer, {products[0], products[1], products[2]}, vectors);
+            EXPECT_EQ(together, alone) << n_tokens << " tokens, " << n_threads << " threads";
+        }
+}
 
 TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     constexpr std::int64_t n_in = 32;
