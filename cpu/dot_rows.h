@@ -155,6 +155,12 @@ class RowsAhead {
         return at;
     }
 
+    // Goes back by what was taken behind the end of rows, a chunk's bytes of each of four at most.
+    void go_back(std::int64_t n_bytes) noexcept {
+        at_ -= n_bytes;
+        left_ += n_bytes;
+    }
+
   private:
     const std::byte* at_;
     std::int64_t n_bytes_;
@@ -226,8 +232,10 @@ class RowsOfFour {
         for (int i = 0; i < kFour; ++i) at_[i] = rows_ + std::min(r + i, n_rows_ - 1) * row_bytes_;
         first_ = 0;
         last_ = n_chunks_;
-        if constexpr ((kBlocksPerChunk<Format>) > 1)
+        if constexpr ((kBlocksPerChunk<Format>) > 1) {
             if (end_ - at_[kFour - 1] < n_chunks_ * kBytes) --last_;
+            if (r > 0) ahead_.go_back(kFour * (n_chunks_ * kBytes - n_bytes_));
+        }
     }
 
     std::int64_t first() const noexcept { return first_; }
