@@ -120,19 +120,12 @@ struct FourTerms {
     }
 };
 
-// Two planes of activations as blocks of 32 meet them (dot_rows_avx512.h) take so much of the first-level
-// cache that lines fetched early do not last: they come to the second-level cache first, 8 KiB ahead, and are
-// fetched from there when half of that is left. Q8_0 with rows of 2880 values makes 34 instead of 32.5 GB/s.
-template <class X>
-inline constexpr bool kCrowdsFirstLevel = false;
-inline constexpr std::int64_t kHalfAhead = 4096;
-
 // Processors fetch ahead by themselves, but not from one page into the next. So where the lines that are
 // fetched enter a page, the first lines of a later one are, too, which sets them to work on it in time: Q4_K
 // with rows of 2048 values makes 35 instead of 32.5 GB/s, where reading alone makes 40.
 inline constexpr std::int64_t kPage = 4096;
 inline constexpr std::int64_t kPagesOn = 2;
-inline constexpr int kFirstLines = 4;
+inline constexpr int kFirstLines = 2;
 
 // Walks over rows before those that are in use, in the order of memory. That is not quite the order of use,
 // but one sequence of lines is what processors fetch well, and four rows side by side are not: on Zen 5,
@@ -140,10 +133,9 @@ inline constexpr int kFirstLines = 4;
 class RowsAhead {
   public:
     // Rows of n_bytes, row_bytes from one to the next.
-    RowsAhead(const std::byte* rows, std::int64_t row_bytes, std::int64_t n_bytes,
-              std::int64_t ahead) noexcept
+    RowsAhead(const std::byte* rows, std::int64_t row_bytes, std::int64_t n_bytes) noexcept
         : at_(rows), n_bytes_(n_bytes), gap_(row_bytes - n_bytes), left_(n_bytes) {
-        take(ahead + (kFour - 1) * n_bytes);
+        take(kRowsAhead + (kFour - 1) * n_bytes);
     }
 
     // Where the next n_bytes begin, which may go on a little behind the end of a row.
@@ -184,12 +176,9 @@ struct FourChunks {
     [[gnu::always_inline]] void fetch_ahead(int i) const noexcept {
         constexpr std::int64_t kLines = (kFour * kBytes + kLine - 1) / kLine;
         GR_UNROLL
-        for (std::int64_t line = i * kLines / kFour; line < (i + 1) * kLines / kFour; ++line) {
+        for (std::int64_t line = i * kLines / kFour; line < (i + 1) * kLines / kFour; ++line)
             __builtin_prefetch(ahead + line * kLine, 0, 3);
-            if constexpr (kCrowdsFirstLevel<X>) __builtin_prefetch(ahead + kHalfAhead + line * kLine, 0, 2);
-        }
-        if constexpr (!kCrowdsFirstLevel<X>)
-            if (i == 0) fetch_first_lines();
+        if (i == 0) fetch_first_lines();
     }
 
   private:
@@ -224,7 +213,7 @@ class RowsOfFour {
           n_chunks_(activation_blocks(n_values)),
           n_bytes_(n_values / Block::kValues * static_cast<std::int64_t>(sizeof(Block))),
           end_(rows + (n_rows - 1) * row_bytes + n_bytes_),
-          ahead_(rows, row_bytes, n_bytes_, kCrowdsFirstLevel<X> ? kHalfAhead : kRowsAhead) {}
+          ahead_(rows, row_bytes, n_bytes_) {}
 
     // Goes to the start of rows r … r + 3.
     GR_AVX2_INLINE void begin(int r) noexcept {

@@ -132,9 +132,6 @@ struct alignas(64) ActivationHalves {
     }
 };
 
-template <>
-inline constexpr bool kCrowdsFirstLevel<ActivationHalves<2>> = true;
-
 // The four 128-bit lanes.
 GR_AVX512_INLINE void split_avx512(__m512 v, __m128* lanes) noexcept {
     lanes[0] = _mm512_castps512_ps128(v);
