@@ -95,8 +95,8 @@ class ThreadTeam {
 
 // The same where neighbouring items follow each other in memory. The more pieces, the less does a thread that
 // is held up leave to wait for; the fewer, the less is memory waited for at their ends. So they get smaller:
-// half of the items go out in one piece for each thread, a quarter in one each, and so on, until pieces have
-// fewer than `least` items.
+// half of the items go out in one piece for each thread, a quarter in one each, and so on, as long as pieces
+// have `least` items.
 template <class Task>
 void share_out(ThreadTeam& team, std::int64_t n_items, std::int64_t least, const Task& task) {
     const std::int64_t n_threads = team.n_active();

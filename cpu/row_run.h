@@ -74,6 +74,7 @@ inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type
     return buffer.empty() ? nullptr : find_quant_dot(type, kernels.isa);
 }
 
+// Some neighbouring rows of a matrix, which a thread multiplies.
 class RowRun {
   public:
     // Rows [first, last) of w. With a quant_dot they are read from w and meet these planes of the
