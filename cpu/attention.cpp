@@ -129,17 +129,18 @@ class Run {
         Tile tile;
         std::array<Query, kTileQueries> queries;
 
-        // The first that is seen.
+        // Of those that are seen: the block of the first, and the end.
         std::int64_t block() const noexcept {
             return std::max(begin, tile.first / kBlockPositions * kBlockPositions);
         }
+        std::int64_t last() const noexcept { return std::min(end, tile.last); }
     };
 
     void take(Piece& piece, std::int64_t number, std::int64_t begin, std::int64_t end) const noexcept {
         piece.tile = fill_(number, piece.queries.data());
         piece.number = number;
         piece.begin = begin;
-        piece.end = std::min(end, piece.tile.last);
+        piece.end = end;
     }
 
     // For the pieces of items [item, end): item = take(piece, item), which gives the item after it, and
@@ -149,7 +150,7 @@ class Run {
         std::array<Piece, 2> pieces;
         item = take(pieces[0], item);
         LinesAhead lines;
-        add_block(pieces[0].tile, pieces[0].block(), pieces[0].end, lines);
+        add_block(pieces[0].tile, pieces[0].block(), pieces[0].last(), lines);
         ask_for(lines);
         for (std::size_t i = 0;; i = 1 - i) {
             const bool is_last = item >= end;
@@ -159,21 +160,22 @@ class Run {
         }
     }
 
-    // Sums up each segment of a piece in part_of(its first position), then calls done(it).
+    // Sums up each segment of a piece, also one that its tile does not see, in part_of(its first position),
+    // then calls done(it).
     template <class PartOf, class Done>
     void attend(const Piece& piece, const Piece* next, const TileMemory& memory, PartOf&& part_of,
                 Done&& done) const noexcept {
         for (std::int64_t segment = piece.begin; segment < piece.end; segment += kSegmentPositions) {
             const Partial part = part_of(segment);
             part.clear(piece.tile.n_queries);
-            const std::int64_t end = std::min(segment + kSegmentPositions, piece.end);
+            const std::int64_t end = std::min(segment + kSegmentPositions, piece.last());
             for (std::int64_t block = std::max(segment, piece.block()); block < end;
                  block += kBlockPositions) {
                 LinesAhead ahead;
-                if (block + kBlockPositions < piece.end)
-                    add_block(piece.tile, block + kBlockPositions, piece.end, ahead);
+                if (block + kBlockPositions < piece.last())
+                    add_block(piece.tile, block + kBlockPositions, piece.last(), ahead);
                 else if (next != nullptr)
-                    add_block(next->tile, next->block(), next->end, ahead);
+                    add_block(next->tile, next->block(), next->last(), ahead);
                 attend_block(k_, piece.tile, block, work_.scale, memory, part, ahead);
             }
             done(part);
@@ -191,6 +193,7 @@ class Run {
                     // Later tokens see more: their tiles are begun first, so that the threads end together.
                     take(piece, work_.n_tiles - 1 - item, 0, work_.last);
                     piece.begin = segment_of(piece.tile.first);
+                    piece.end = piece.tile.last;
                     return item + 1;
                 },
                 [&](Piece& piece, const Piece* next) noexcept {
