@@ -234,8 +234,12 @@ constexpr Kernels as_of(Kernels kernels, Isa isa) noexcept {
     return kernels;
 }
 
-constexpr std::array<Kernels, kIsas> kTables{kScalar, kAvx2, as_of(kAvx2, Isa::avx_vnni), kAvx512,
-                                             as_of(kAvx512, Isa::avx512_vbmi)};
+constexpr std::array<Kernels, kIsas> kTables{kScalar,
+                                             kAvx2,
+                                             as_of(kAvx2, Isa::avx_vnni),
+                                             kAvx512,
+                                             as_of(kAvx512, Isa::avx512_vbmi),
+                                             as_of(kAvx512, Isa::amx)};
 
 }  // namespace
 

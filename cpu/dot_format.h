@@ -28,6 +28,7 @@
 //
 //     scales(block)                  8 or 16 integers, as words of one vector
 //     minimums(block)                likewise
+//     kLargestScale                  if there is one: scales are from 0 to this
 //     factor(block)                  d, a float16: what the scales are multiplied by
 //     kUnit                          and, if there is one, a power of two by which d is multiplied
 //     minimum_factor(block)          dmin: minus what the minimums are multiplied by

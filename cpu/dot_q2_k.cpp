@@ -15,6 +15,7 @@ struct Q2K {
     static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 3;
+    static constexpr int kLargestScale = 15;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

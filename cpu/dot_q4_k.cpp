@@ -16,6 +16,7 @@ struct Q4K {
     static constexpr bool kFloatScales = false;
     static constexpr int kOffset = 0;
     static constexpr int kLargest = 15;
+    static constexpr int kLargestScale = 63;
     static constexpr bool kHasMin = true;
 
     GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {

@@ -22,10 +22,12 @@
 // every SIMD kernel has the same bits, however it goes about it. The scalar reference decodes the block and
 // accumulates in double.
 //
-// Two ways to go about it: a row at a time, straight from its blocks, where the weights come from memory for
-// few vectors (dot_rows.h); and for many vectors a tile of rows, laid out anew (dot_tile.h).
+// Three ways to go about it: a row at a time, straight from its blocks, where the weights come from memory
+// for few vectors (dot_rows.h); for many vectors a tile of rows, laid out anew (dot_tile.h); and the same
+// where vectors are packed before, too, for many tiles (packed_vectors.h).
 
 #include "cpu/isa.h"
+#include "cpu/packed_vectors.h"
 #include "cpu/quantize.h"
 #include "quant/types.h"
 
@@ -61,6 +63,12 @@ struct QuantDot {
                              const ActivationBlock* const* x, int n_vectors, Planes planes,
                              std::int64_t n_values, float* out) noexcept;
     DotTile dot_tile = nullptr;
+
+    // The same of packed vectors. out: room for a multiple of 16 vectors. nullptr where packing does not pay.
+    using DotPacked = void (*)(const std::byte* rows, std::int64_t row_bytes, int n_rows,
+                               const PackedVectors* packed, int n_vectors, Planes planes,
+                               std::int64_t n_values, float* out) noexcept;
+    DotPacked dot_packed = nullptr;
 };
 
 // By ISA.

@@ -2,6 +2,7 @@
 
 // The kernels of a format (dot_format.h) on every ISA.
 
+#include "cpu/dot_packed_amx.h"
 #include "cpu/dot_rows_avx2.h"
 #include "cpu/dot_rows_avx512.h"
 #include "cpu/dot_tile_avx2.h"
@@ -47,12 +48,23 @@ constexpr QuantDot quant_dot_vbmi() noexcept {
 }
 
 template <class Format>
+constexpr QuantDot quant_dot_amx() noexcept {
+    QuantDot dot = quant_dot_vbmi<Format>();
+    if constexpr (requires { &Format::weights_vbmi; })
+        dot.dot_packed = dot_packed_amx<WithVbmi<Format>>;
+    else
+        dot.dot_packed = dot_packed_amx<Format>;
+    return dot;
+}
+
+template <class Format>
 constexpr QuantDots quant_dots() noexcept {
     return {{{dot_rows_scalar<typename Format::Block>},
              {dot_rows_avx2<Format>, dot_tile_avx2<Format>},
              {dot_rows_avx2<WithVnni<Format>>, dot_tile_avx2<WithVnni<Format>>},
              {dot_rows_avx512<Format>, dot_tile_avx512<Format>},
-             quant_dot_vbmi<Format>()}};
+             quant_dot_vbmi<Format>(),
+             quant_dot_amx<Format>()}};
 }
 
 }  // namespace greenroom::cpu

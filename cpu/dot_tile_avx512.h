@@ -114,10 +114,6 @@ GR_AVX512 [[gnu::noinline]] void lay_out_avx512(const std::byte* rows, std::int6
 
 // ---- Multiplying ----
 
-GR_AVX512_INLINE void add_scaled_avx512(float* sums, __m512 values, __m512 factors) noexcept {
-    _mm512_store_ps(sums, _mm512_fmadd_ps(values, factors, _mm512_load_ps(sums)));
-}
-
 // Minus what the offset of the weights adds to the sums of groups.
 template <class Format>
 GR_AVX512_INLINE void find_offsets_avx512(const ActivationBlock& x, int plane,

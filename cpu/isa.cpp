@@ -7,20 +7,35 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace greenroom::cpu {
 namespace {
 
 #if defined(__x86_64__)
-// Asked of the processor itself, since clang 14 does not know the name.
-bool has_avx_vnni() noexcept {
+// Asked of the processor itself, since clang 14 does not know the names.
+struct CpuidLeaf7 {
     unsigned eax = 0;
     unsigned ebx = 0;
     unsigned ecx = 0;
     unsigned edx = 0;
-    constexpr unsigned kBit = 1U << 4;
-    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
+
+    explicit CpuidLeaf7(unsigned subleaf) noexcept { __get_cpuid_count(7, subleaf, &eax, &ebx, &ecx, &edx); }
+};
+
+bool has_avx_vnni() noexcept { return (CpuidLeaf7(1).eax & 1U << 4) != 0; }
+
+// Linux gives a process the tiles' state only when it asks for it, for all its threads at once
+// (Documentation/arch/x86/xstate.rst). Asking twice does no harm.
+bool has_amx() noexcept {
+    constexpr unsigned kTiles = 1U << 24;
+    constexpr unsigned kByteProducts = 1U << 25;
+    if ((~CpuidLeaf7(0).edx & (kTiles | kByteProducts)) != 0) return false;
+    constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+    constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #endif
 
@@ -38,6 +53,8 @@ std::string_view isa_name(Isa isa) noexcept {
             return "avx512";
         case Isa::avx512_vbmi:
             return "avx512vbmi";
+        case Isa::amx:
+            return "amx";
     }
     return "unknown";
 }
@@ -53,7 +70,10 @@ std::vector<Isa> available_isas() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni")) {
         isas.push_back(Isa::avx512);
-        if (__builtin_cpu_supports("avx512vbmi")) isas.push_back(Isa::avx512_vbmi);
+        if (__builtin_cpu_supports("avx512vbmi")) {
+            isas.push_back(Isa::avx512_vbmi);
+            if (has_amx()) isas.push_back(Isa::amx);
+        }
     }
 #endif
     return isas;
@@ -63,14 +83,14 @@ Isa select_isa() {
     const std::vector<Isa> available = available_isas();
     const char* forced = std::getenv("GREENROOM_ISA");
     if (forced == nullptr || *forced == '\0') return available.back();
-    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vbmi}) {
+    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vbmi, Isa::amx}) {
         if (isa_name(isa) != forced) continue;
         if (std::find(available.begin(), available.end(), isa) == available.end())
             fail(ErrorKind::unsupported, "GREENROOM_ISA={}: this CPU lacks it; the best it has is {}", forced,
                  isa_name(available.back()));
         return isa;
     }
-    fail(ErrorKind::bad_input, "GREENROOM_ISA={}: expected scalar, avx2, avxvnni, avx512 or avx512vbmi",
+    fail(ErrorKind::bad_input, "GREENROOM_ISA={}: expected scalar, avx2, avxvnni, avx512, avx512vbmi or amx",
          forced);
 }
 

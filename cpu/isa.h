@@ -1,7 +1,7 @@
 #pragma once
 
 // Instruction sets that kernels come in, and which of them this CPU can run. Chosen once per process;
-// GREENROOM_ISA=scalar|avx2|avxvnni|avx512|avx512vbmi in the environment forces one.
+// GREENROOM_ISA=scalar|avx2|avxvnni|avx512|avx512vbmi|amx in the environment forces one.
 
 #include <cstddef>
 #include <string_view>
@@ -13,14 +13,15 @@
 
 namespace greenroom::cpu {
 
-enum class Isa { scalar, avx2, avx_vnni, avx512, avx512_vbmi };
-inline constexpr std::size_t kIsas = 5;
+enum class Isa { scalar, avx2, avx_vnni, avx512, avx512_vbmi, amx };
+inline constexpr std::size_t kIsas = 6;
 
 std::string_view isa_name(Isa isa) noexcept;
 
 // In rising order; scalar is always there. avx_vnni means AVX2 with byte products in one instruction (Alder
 // Lake and later, Zen 5), avx512 F+BW+DQ+VL+VNNI (Cascade Lake, Zen 4 and later), avx512_vbmi these and
-// permutations of the bytes of whole vectors (Ice Lake, Zen 4 and later).
+// permutations of the bytes of whole vectors (Ice Lake, Zen 4 and later), amx these and products of tiles of
+// bytes (Sapphire Rapids and later), which the system must have granted to the process.
 std::vector<Isa> available_isas();
 
 // The one whose kernels serve where an ISA adds nothing of use: scalar, avx2 or avx512.
@@ -29,6 +30,7 @@ constexpr Isa vectors_of(Isa isa) noexcept {
         case Isa::avx_vnni:
             return Isa::avx2;
         case Isa::avx512_vbmi:
+        case Isa::amx:
             return Isa::avx512;
         default:
             return isa;

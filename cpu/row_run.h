@@ -3,9 +3,9 @@
 // Products of some rows of a weight matrix with vectors: what matrix products and experts are made of.
 //
 // There are two kinds of product. Quantized rows meet quantized vectors (dot_quant.h): read as they stand for
-// few vectors, laid out anew for many. Where the type has no kernel for that, or the vectors are to
-// stay in float32, the rows are decoded to float32 into a thread's scratch: any type, never a whole matrix.
-// F16 and BF16 are read as they stand for few vectors, with the same result.
+// few vectors, laid out anew for many, which may be packed for it. Where the type has no kernel for that, or
+// the vectors are to stay in float32, the rows are decoded to float32 into a thread's scratch: any type,
+// never a whole matrix. F16 and BF16 are read as they stand for few vectors, with the same result.
 
 #include "cpu/decode_row.h"
 #include "cpu/dot_quant.h"
@@ -20,10 +20,27 @@
 
 namespace greenroom::cpu {
 
-// Scratch floats that a run of rows of this length needs: for a tile of them in float32, or for its products
-// with many vectors.
+// Whether vectors are packed where there are many (packed_vectors.h).
+inline bool packs_vectors(const Kernels& kernels) noexcept { return kernels.isa == Isa::amx; }
+
+// Vectors of this length that are packed at a time: 256, or as many as come to 4 MiB, so that a thread's
+// caches hold them.
+constexpr std::int64_t most_packed_vectors(std::int64_t row_values) noexcept {
+    constexpr std::int64_t kBytes = std::int64_t{4} << 20;
+    const std::int64_t of_group =
+        activation_blocks(row_values) * static_cast<std::int64_t>(sizeof(PackedVectors));
+    return PackedVectors::kVectors * std::clamp<std::int64_t>(kBytes / of_group, 2, 16);
+}
+
+// Scratch floats that a run of rows of this length needs: for a tile of them in float32, for its products
+// with many vectors, or for packed vectors and their products.
 inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
-    return kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
+    const std::int64_t n_chunks = activation_blocks(row_values);
+    const std::int64_t tile = kTileRows * ActivationBlock::kValues * n_chunks;
+    if (!packs_vectors(kernels())) return tile;
+    constexpr auto kFloatsOfChunk =
+        static_cast<std::int64_t>(sizeof(PackedVectors) / sizeof(float)) / PackedVectors::kVectors;
+    return std::max(tile, most_packed_vectors(row_values) * (kTileRows + n_chunks * kFloatsOfChunk));
 }
 
 // Up to so many vectors a product waits for memory rather than for multiplying.
@@ -35,21 +52,27 @@ inline constexpr std::int64_t kFewVectors = 4;
 template <class Body>
 void for_each_range(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vectors, Body&& body) {
     constexpr std::int64_t kLeastTiles = 16;
-    if (n_vectors <= kFewVectors)
+    if (n_vectors <= kFewVectors) {
         share_out(team, n_tiles, kLeastTiles, body);
-    else
-        team.parallel_for(n_tiles, std::max<std::int64_t>(1, n_tiles / (64 * team.n_active())), body);
+        return;
+    }
+    std::int64_t tiles = std::max<std::int64_t>(1, n_tiles / (64 * team.n_active()));
+    // What packing costs is shared by the tiles of a range.
+    if (packs_vectors(kernels()))
+        tiles = std::max(tiles, std::min<std::int64_t>(8, n_tiles / (4 * team.n_active())));
+    team.parallel_for(n_tiles, tiles, body);
 }
 
 constexpr std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
 
 // Calls body(matrix, first row, last row, thread) for runs of rows of n_matrices with n_rows each. With many
-// vectors a run is a tile, whose results are then still in the first-level cache when they are used.
+// vectors that are not packed a run is a tile, whose results are then still in the first-level cache when
+// they are used.
 template <class Body>
 void for_each_run(ThreadTeam& team, std::int64_t n_matrices, std::int64_t n_rows, std::int64_t n_vectors,
                   Body&& body) {
     const std::int64_t tiles = tiles_of(n_rows);
-    const std::int64_t longest = n_vectors <= kFewVectors ? tiles : 1;
+    const std::int64_t longest = n_vectors <= kFewVectors || packs_vectors(kernels()) ? tiles : 1;
     for_each_range(team, n_matrices * tiles, n_vectors,
                    [&](std::int64_t first, std::int64_t last, int thread) noexcept {
                        while (first < last) {
@@ -96,6 +119,10 @@ class RowRun {
     template <class IndexOf, class Store>
     void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index,
                   Store&& store) const noexcept {
+        if (quant_dot_ != nullptr && quant_dot_->dot_packed != nullptr && n_vectors >= kLeastToPack) {
+            multiply_packed(n_vectors, vectors.quantized, index, store);
+            return;
+        }
         const bool one = quant_dot_ != nullptr && n_vectors == 1;
         if (one) fetch_first_rows();
         const std::int64_t step = one ? kRunRows : kTileRows;
@@ -133,6 +160,9 @@ class RowRun {
     // From how many vectors on it pays to lay the rows out.
     static constexpr std::int64_t kLeastOfTile = 3;
 
+    // From how many on to pack them, too.
+    static constexpr std::int64_t kLeastToPack = 8;
+
     template <class IndexOf, class Store>
     void multiply_rows(const Rows& rows, std::int64_t n_vectors, const ActivationRows& vectors,
                        IndexOf&& index, Store&& store) const noexcept {
@@ -156,6 +186,28 @@ class RowRun {
                                  w_.row_values(), scratch_);
             for (std::int64_t j = 0; j < n; ++j)
                 store(first + j, rows.first, static_cast<const float*>(scratch_ + j * kTileRows), rows.n);
+        }
+    }
+
+    template <class IndexOf, class Store>
+    void multiply_packed(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
+                         Store&& store) const noexcept {
+        constexpr std::int64_t kMost = 256;
+        const std::int64_t most = most_packed_vectors(w_.row_values());
+        float* dots = scratch_;
+        auto* packed = reinterpret_cast<PackedVectors*>(scratch_ + most * kTileRows);
+        for (std::int64_t first = 0; first < n_vectors; first += most) {
+            const auto n = static_cast<int>(std::min(most, n_vectors - first));
+            const ActivationBlock* x[kMost];
+            for (int j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
+            pack_vectors_avx512(x, n, planes_, w_.row_values(), packed);
+            for (std::int64_t row = first_; row < last_; row += kTileRows) {
+                const auto n_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, last_ - row));
+                quant_dot_->dot_packed(w_.row(row), w_.row_bytes(), n_rows, packed, n, planes_,
+                                       w_.row_values(), dots);
+                for (int j = 0; j < n; ++j)
+                    store(first + j, row, static_cast<const float*>(dots + j * kTileRows), n_rows);
+            }
         }
     }
 

@@ -27,6 +27,11 @@ GR_AVX512_INLINE void add_byte_products_avx512(__m512i& sum, __m512i a, const st
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "m"(*reinterpret_cast<const std::int8_t(*)[64]>(b)));
 }
 
+// sums[i] += values[i] · factors[i] of 16.
+GR_AVX512_INLINE void add_scaled_avx512(float* sums, __m512 values, __m512 factors) noexcept {
+    _mm512_store_ps(sums, _mm512_fmadd_ps(values, factors, _mm512_load_ps(sums)));
+}
+
 // 16 float16 numbers.
 GR_AVX512_INLINE __m512 halves_avx512(const std::uint16_t* halves) noexcept {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));

@@ -17,8 +17,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +65,18 @@ float dot(const QuantDot& kernel, const std::byte* row, const std::vector<Activa
     float out = std::numeric_limits<float>::quiet_NaN();
     kernel.dot_rows(row, 0, 1, x.data(), planes, n, &out);
     return out;
+}
+
+// QuantDot::dot_packed, of vectors that are packed for it; dots: room for a multiple of 16.
+void dot_packed(const QuantDot& kernel, Type type, const std::byte* rows, int n_rows,
+                std::span<const ActivationBlock* const> x, Planes planes, std::int64_t n, float* dots) {
+    const auto n_vectors = static_cast<int>(x.size());
+    const std::int64_t n_packed = packed_groups(n_vectors) * activation_blocks(n);
+    // What is not packed must not be read.
+    std::vector<PackedVectors> packed(static_cast<std::size_t>(n_packed));
+    std::memset(static_cast<void*>(packed.data()), 0x77, packed.size() * sizeof packed[0]);
+    pack_vectors_avx512(x.data(), n_vectors, planes, n, packed.data());
+    kernel.dot_packed(rows, quant::row_bytes(type, n), n_rows, packed.data(), n_vectors, planes, n, dots);
 }
 
 struct Sum {
@@ -178,7 +192,7 @@ TEST_P(QuantDotOf, HasTheSameBitsInEveryWay) {
                     EXPECT_EQ(out[n_rows], 77) << "written past the end, " << where << n_rows;
 
                     for (const int n_vectors : {1, 2, 3, 5, 6, 7, 12, 13, kMostVectors}) {
-                        alignas(64) float dots[(kMostVectors + 1) * kTileRows];
+                        alignas(64) float dots[(kMostVectors + 16) * kTileRows];
                         dots[n_vectors * kTileRows] = 77;
                         kernel.dot_tile(w.view.row(0), w.view.row_bytes(), n_rows, x.data(), n_vectors,
                                         planes, n, dots);
@@ -188,6 +202,17 @@ TEST_P(QuantDotOf, HasTheSameBitsInEveryWay) {
                             EXPECT_TRUE(
                                 std::equal(of_vector, of_vector + n_rows, expected.begin() + j * kTileRows))
                                 << where << n_rows << " vector " << j << " of " << n_vectors;
+                        }
+                        if (kernel.dot_packed == nullptr) continue;
+                        std::fill(std::begin(dots), std::end(dots), 77.0F);
+                        dot_packed(kernel, type, w.view.row(0), n_rows,
+                                   std::span(x).first(static_cast<std::size_t>(n_vectors)), planes, n, dots);
+                        EXPECT_EQ(dots[packed_groups(n_vectors) * 16 * kTileRows], 77) << where;
+                        for (int j = 0; j < n_vectors; ++j) {
+                            const float* of_vector = dots + j * kTileRows;
+                            EXPECT_TRUE(
+                                std::equal(of_vector, of_vector + n_rows, expected.begin() + j * kTileRows))
+                                << where << n_rows << " packed vector " << j << " of " << n_vectors;
                         }
                     }
                 }
@@ -219,6 +244,10 @@ TEST_P(QuantDotOf, LongRowsHaveTheSameBitsInEveryWay) {
                     << isa_name(isa) << planes_name(planes) << " row " << r;
                 EXPECT_EQ(out[r], dots[r]) << isa_name(isa) << planes_name(planes) << " row " << r;
             }
+            if (find_quant_dot(type, isa)->dot_packed == nullptr) continue;
+            alignas(64) float of_packed[16 * kTileRows];
+            dot_packed(*find_quant_dot(type, isa), type, w.view.row(0), kRows, vectors, planes, n, of_packed);
+            EXPECT_TRUE(std::equal(out, out + kRows, of_packed)) << isa_name(isa) << planes_name(planes);
         }
 }
 
@@ -279,6 +308,11 @@ TEST_P(QuantDotOf, TheLargestSumsFit) {
                     kernel.dot_tile(bytes, 0, 1, &x_blocks, 1, planes, n, dots);
                     EXPECT_NEAR(dots[0], sum.value, 1e-6 * sum.largest)
                         << isa_name(isa) << planes_name(planes) << " bytes of " << fill << ", as a tile";
+                    if (kernel.dot_packed == nullptr) continue;
+                    alignas(64) float of_packed[16 * kTileRows];
+                    dot_packed(kernel, type, bytes, 1, std::span(&x_blocks, 1), planes, n, of_packed);
+                    EXPECT_EQ(of_packed[0], dots[0])
+                        << isa_name(isa) << planes_name(planes) << " bytes of " << fill << ", packed";
                 }
             }
         }

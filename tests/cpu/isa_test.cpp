@@ -26,7 +26,7 @@ TEST_F(ForcedIsa, TheBestIsTakenUnlessOneIsForced) {
 TEST_F(ForcedIsa, UnknownNameIsAnError) {
     ::setenv("GREENROOM_ISA", "sse9", 1);
     test::expect_error(ErrorKind::bad_input,
-                       {"GREENROOM_ISA=sse9", "scalar, avx2, avxvnni, avx512 or avx512vbmi"},
+                       {"GREENROOM_ISA=sse9", "scalar, avx2, avxvnni, avx512, avx512vbmi or amx"},
                        [] { select_isa(); });
 }
 

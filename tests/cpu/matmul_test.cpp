@@ -129,6 +129,34 @@ TEST(Matmul, ProductsTogetherAreThoseAlone) {
         }
 }
 
+// Long rows, of which fewer vectors are packed at a time, and short ones.
+TEST(Matmul, MoreTokensThanAreTakenAtATimeGiveWhatEachDoes) {
+    struct Case {
+        std::int64_t n_in;
+        std::int64_t n_tokens;
+    };
+    for (const auto& [n_in, n_tokens] : {Case{10240, 163}, Case{512, 530}}) {
+        constexpr std::int64_t n_out = 70;
+        const RandomTensor w(Type::Q4_K, n_in, n_out, 1, 31);
+        const auto x = test::random_floats(n_tokens * n_in, 32);
+        ThreadTeam team(2);
+        const Scratch scratch(team.size(), tile_floats(n_in));
+        const auto product = [&](std::int64_t first, std::int64_t n) {
+            const ActivationBuffer buffer(n * activation_blocks(n_in));
+            std::vector<float> out(static_cast<std::size_t>(n * n_out));
+            matmul(team, scratch, buffer, {{{out.data(), n, n_out, n_out}, w.view}},
+                   {x.data() + first * n_in, n, n_in, n_in});
+            return out;
+        };
+        const auto all = product(0, n_tokens);
+        for (std::int64_t t = 0; t < n_tokens; ++t) {
+            const auto alone = product(t, 1);
+            ASSERT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + t * n_out))
+                << "token " << t << " of " << n_tokens << ", rows of " << n_in;
+        }
+    }
+}
+
 TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     constexpr std::int64_t n_in = 32;
     constexpr std::int64_t n_out = 19;
