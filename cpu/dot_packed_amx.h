@@ -348,8 +348,7 @@ GR_AVX512 void dot_packed_amx(const std::byte* rows, std::int64_t row_bytes, int
     const std::int64_t n_chunks = activation_blocks(n_values);
     for (std::int64_t c = 0; c < n_chunks; ++c, packed += n_groups) {
         lay_out_amx<Format>(rows, row_bytes, n_rows, c, n_values, chunk);
-        NextChunk<Format> next(rows, row_bytes, n_rows, c, n_chunks, n_groups);
-        for (int g = 0; g < n_groups; ++g) next.fetch_part();
+        NextChunk<Format>(rows, row_bytes, n_rows, c, n_chunks, 1).fetch_part();
         for (int plane = 0; plane < n_planes(planes); ++plane) {
             if constexpr (Format::kFloatScales)
                 for (int g = 0; g < n_groups; ++g) add_blocks_amx<Format>(chunk, packed[g], plane, sums[g]);

@@ -39,23 +39,22 @@ struct WithVbmi : Format {
     }
 };
 
+// The format for a CPU with AVX-512 VBMI: as it is, where that adds nothing.
 template <class Format>
-constexpr QuantDot quant_dot_vbmi() noexcept {
+constexpr auto on_vbmi() noexcept {
     if constexpr (requires { &Format::weights_vbmi; })
-        return {dot_rows_avx512<WithVbmi<Format>>, dot_tile_avx512<Format>};
+        return WithVbmi<Format>{};
     else
-        return {dot_rows_avx512<Format>, dot_tile_avx512<Format>};
+        return Format{};
 }
+template <class Format>
+using OnVbmi = decltype(on_vbmi<Format>());
 
+// The format for a core with AMX, see fetches_twice().
 template <class Format>
-constexpr QuantDot quant_dot_amx() noexcept {
-    QuantDot dot = quant_dot_vbmi<Format>();
-    if constexpr (requires { &Format::weights_vbmi; })
-        dot.dot_packed = dot_packed_amx<WithVbmi<Format>>;
-    else
-        dot.dot_packed = dot_packed_amx<Format>;
-    return dot;
-}
+struct OnAmx : OnVbmi<Format> {
+    struct FetchesTwice {};
+};
 
 template <class Format>
 constexpr QuantDots quant_dots() noexcept {
@@ -63,8 +62,8 @@ constexpr QuantDots quant_dots() noexcept {
              {dot_rows_avx2<Format>, dot_tile_avx2<Format>},
              {dot_rows_avx2<WithVnni<Format>>, dot_tile_avx2<WithVnni<Format>>},
              {dot_rows_avx512<Format>, dot_tile_avx512<Format>},
-             quant_dot_vbmi<Format>(),
-             quant_dot_amx<Format>()}};
+             {dot_rows_avx512<OnVbmi<Format>>, dot_tile_avx512<Format>},
+             {dot_rows_avx512<OnAmx<Format>>, dot_tile_avx512<Format>, dot_packed_amx<OnAmx<Format>>}}};
 }
 
 }  // namespace greenroom::cpu

@@ -127,6 +127,17 @@ inline constexpr std::int64_t kPage = 4096;
 inline constexpr std::int64_t kPagesOn = 2;
 inline constexpr int kFirstLines = 2;
 
+// Cores with few places for lines that are on their way to the first-level cache read faster when these are
+// asked of the second-level one before: one of Granite Rapids, which reads 15.1 GB/s, makes 13.8 instead of
+// 11.7 with Qwen3. (On Zen 5 it costs 0.5 to 2 %.) So the kernels for such cores take formats with a mark.
+template <class Format>
+constexpr bool fetches_twice() noexcept {
+    if constexpr (requires { typename Format::FetchesTwice; })
+        return true;
+    else
+        return false;
+}
+
 // Walks over rows before those that are in use, in the order of memory. That is not quite the order of use,
 // but one sequence of lines is what processors fetch well, and four rows side by side are not: on Zen 5,
 // whose cores read 40 GB/s, Q8_0 makes 37 instead of 28, Q6_K 36 instead of 27.
@@ -172,12 +183,18 @@ struct FourChunks {
     const std::byte* ahead;  // as many bytes, to be fetched with these
 
     // Brings part i of four of these to the first-level cache. Beyond the end of memory nothing happens.
+    // What comes a page later is brought to the second-level cache where the format says so.
     // Always inlined: g++ 12 takes a function that only prefetches for one without effect.
     [[gnu::always_inline]] void fetch_ahead(int i) const noexcept {
         constexpr std::int64_t kLines = (kFour * kBytes + kLine - 1) / kLine;
         GR_UNROLL
         for (std::int64_t line = i * kLines / kFour; line < (i + 1) * kLines / kFour; ++line)
             __builtin_prefetch(ahead + line * kLine, 0, 3);
+        if constexpr (fetches_twice<Format>()) {
+            GR_UNROLL
+            for (std::int64_t line = i * kLines / kFour; line < (i + 1) * kLines / kFour; ++line)
+                __builtin_prefetch(ahead + kPage + line * kLine, 0, 2);
+        }
         if (i == 0) fetch_first_lines();
     }
 
