@@ -23,24 +23,32 @@ namespace greenroom::cpu {
 // Whether vectors are packed where there are many (packed_vectors.h).
 inline bool packs_vectors(const Kernels& kernels) noexcept { return kernels.isa == Isa::amx; }
 
-// Vectors of this length that are packed at a time: 256, or as many as come to 4 MiB, so that a thread's
-// caches hold them.
-constexpr std::int64_t most_packed_vectors(std::int64_t row_values) noexcept {
-    constexpr std::int64_t kBytes = std::int64_t{4} << 20;
-    const std::int64_t of_group =
-        activation_blocks(row_values) * static_cast<std::int64_t>(sizeof(PackedVectors));
-    return PackedVectors::kVectors * std::clamp<std::int64_t>(kBytes / of_group, 2, 16);
+// 16 vectors of this length, packed.
+constexpr std::int64_t packed_bytes(std::int64_t row_values) noexcept {
+    return activation_blocks(row_values) * static_cast<std::int64_t>(sizeof(PackedVectors));
 }
 
-// Scratch floats that a run of rows of this length needs: for a tile of them in float32, for its products
-// with many vectors, or for packed vectors and their products.
+// Vectors of this length that are packed at a time: 256, or as many as come to 4 MiB, so that a thread's
+// caches hold them.
+inline constexpr std::int64_t kMostPackedGroups = 16;
+inline constexpr std::int64_t kLeastPackedGroups = 2;
+inline constexpr std::int64_t kPackedBytes = std::int64_t{4} << 20;
+constexpr std::int64_t most_packed_vectors(std::int64_t row_values) noexcept {
+    return PackedVectors::kVectors * std::clamp<std::int64_t>(kPackedBytes / packed_bytes(row_values),
+                                                              kLeastPackedGroups, kMostPackedGroups);
+}
+
+// Scratch floats that a run of rows of this length, or of shorter ones, needs: for a tile of them in float32,
+// for its products with many vectors, or for packed vectors and their products. (Fewer long vectors may take
+// less room than many that are not as long: the bound does not fall.)
 inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
-    const std::int64_t n_chunks = activation_blocks(row_values);
-    const std::int64_t tile = kTileRows * ActivationBlock::kValues * n_chunks;
+    const std::int64_t tile = kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
     if (!packs_vectors(kernels())) return tile;
-    constexpr auto kFloatsOfChunk =
-        static_cast<std::int64_t>(sizeof(PackedVectors) / sizeof(float)) / PackedVectors::kVectors;
-    return std::max(tile, most_packed_vectors(row_values) * (kTileRows + n_chunks * kFloatsOfChunk));
+    const std::int64_t of_group = packed_bytes(row_values);
+    const std::int64_t packed =
+        std::min(kMostPackedGroups * of_group, std::max(kPackedBytes, kLeastPackedGroups * of_group));
+    return std::max(tile, kMostPackedGroups * PackedVectors::kVectors * kTileRows +
+                              packed / static_cast<std::int64_t>(sizeof(float)));
 }
 
 // Up to so many vectors a product waits for memory rather than for multiplying.
@@ -192,7 +200,7 @@ class RowRun {
     template <class IndexOf, class Store>
     void multiply_packed(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
                          Store&& store) const noexcept {
-        constexpr std::int64_t kMost = 256;
+        constexpr std::int64_t kMost = kMostPackedGroups * PackedVectors::kVectors;
         const std::int64_t most = most_packed_vectors(w_.row_values());
         float* dots = scratch_;
         auto* packed = reinterpret_cast<PackedVectors*>(scratch_ + most * kTileRows);

@@ -1,4 +1,6 @@
 #include "cpu/row_run.h"
+
+#include "cpu/kernels.h"
 #include "cpu/parallel.h"
 
 #include <gtest/gtest.h>
@@ -27,6 +29,21 @@ TEST(ForEachRun, EveryRowComesOnceWhateverTheThreadsAndVectors) {
                         ASSERT_EQ(n, 1) << n_matrices << " of " << n_rows << " rows, " << n_threads
                                         << " threads, " << n_vectors << " vectors";
                 }
+    }
+}
+
+// Scratch is allocated for the longest rows of a model and serves all others.
+TEST(TileFloats, WhatLongRowsNeedIsEnoughForShorterOnes) {
+    std::int64_t before = 0;
+    for (std::int64_t n = 256; n <= 65536; n += 256) {
+        const std::int64_t floats = tile_floats(n);
+        EXPECT_GE(floats, before) << n;
+        if (packs_vectors(kernels())) {
+            const std::int64_t vectors = most_packed_vectors(n);
+            EXPECT_GE(floats, vectors * kTileRows + vectors / PackedVectors::kVectors * packed_bytes(n) / 4)
+                << n;
+        }
+        before = floats;
     }
 }
 
