@@ -15,7 +15,7 @@ inline constexpr int kTileLine = 64;  // bytes
 // operands of 16 rows of n_inner bytes, `right` ones of n_inner / 4 rows of 16 times four bytes.
 class AmxTiles {
   public:
-    static constexpr int kSums = 4;   // tiles 0 … 3
+    // Tiles 0 … 3 are sums.
     static constexpr int kLeft = 4;   // tiles 4 … 5
     static constexpr int kRight = 6;  // tiles 6 … 7
 

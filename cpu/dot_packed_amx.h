@@ -173,7 +173,7 @@ GR_AVX512_INLINE __m512 plane_scales_avx512(const PackedVectors& x, int plane) n
     return plane == 0 ? _mm512_mul_ps(scales, _mm512_set1_ps(128)) : scales;
 }
 
-// sums of rows [first, first + n) += what the tiles gave of an integer format. products: [half][digit].
+// sums of rows [first, first + kN) += what the tiles gave of an integer format. products: [half][digit].
 template <class Format, int kN>
 GR_AVX512_INLINE void add_rows_amx(const TileNumbersAmx* products, const AmxChunk& chunk,
                                    const PackedVectors& x, int plane, int first,
@@ -219,6 +219,7 @@ GR_AVX512 [[gnu::noinline]] void add_plane_amx(const AmxChunk& chunk, const Pack
     using Scaled = ScaledDigits<Format>;
     constexpr int kDigits = Scaled::kDigits;
     constexpr int kRowsPerStep = kTileRows / AmxChunk::kSteps;
+    constexpr int kLeft = AmxTiles::kLeft;
     constexpr int kRight = AmxTiles::kRight;
     alignas(64) TileNumbersAmx products[2][AmxChunk::kHalves * kDigits];
     for (int g = 0; g <= n_groups; ++g) {
@@ -235,15 +236,15 @@ GR_AVX512 [[gnu::noinline]] void add_plane_amx(const AmxChunk& chunk, const Pack
             if (g < n_groups) {
                 constexpr bool kUnsigned = Scaled::kUnsigned;
                 AmxTiles::load<kRight>(x[g].quads(plane) + kTileLines * step);
-                AmxTiles::load<4>(chunk.lines[0][0][step]);
-                AmxTiles::add_products<0, 4, kRight, kUnsigned>();
-                AmxTiles::load<5>(chunk.lines[0][1][step]);
-                AmxTiles::add_products<kDigits, 5, kRight, kUnsigned>();
+                AmxTiles::load<kLeft>(chunk.lines[0][0][step]);
+                AmxTiles::add_products<0, kLeft, kRight, kUnsigned>();
+                AmxTiles::load<kLeft + 1>(chunk.lines[0][1][step]);
+                AmxTiles::add_products<kDigits, kLeft + 1, kRight, kUnsigned>();
                 if constexpr (kDigits == 2) {
-                    AmxTiles::load<4>(chunk.lines[1][0][step]);
-                    AmxTiles::add_products<1, 4, kRight, kUnsigned>();
-                    AmxTiles::load<5>(chunk.lines[1][1][step]);
-                    AmxTiles::add_products<3, 5, kRight, kUnsigned>();
+                    AmxTiles::load<kLeft>(chunk.lines[1][0][step]);
+                    AmxTiles::add_products<1, kLeft, kRight, kUnsigned>();
+                    AmxTiles::load<kLeft + 1>(chunk.lines[1][1][step]);
+                    AmxTiles::add_products<3, kLeft + 1, kRight, kUnsigned>();
                 }
             }
             if (g > 0)

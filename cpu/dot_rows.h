@@ -129,7 +129,8 @@ inline constexpr int kFirstLines = 2;
 
 // Cores with few places for lines that are on their way to the first-level cache read faster when these are
 // asked of the second-level one before: one of Granite Rapids, which reads 15.1 GB/s, makes 13.8 instead of
-// 11.7 with Qwen3. (On Zen 5 it costs 0.5 to 2 %.) So the kernels for such cores take formats with a mark.
+// 11.7 with Qwen3. (Zen 5 lost 0.5 to 2 % to the like.) So the kernels for such cores take formats with a
+// mark.
 template <class Format>
 constexpr bool fetches_twice() noexcept {
     if constexpr (requires { typename Format::FetchesTwice; })

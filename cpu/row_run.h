@@ -41,9 +41,9 @@ constexpr std::int64_t most_packed_vectors(std::int64_t row_values) noexcept {
 // Scratch floats that a run of rows of this length, or of shorter ones, needs: for a tile of them in float32,
 // for its products with many vectors, or for packed vectors and their products. (Fewer long vectors may take
 // less room than many that are not as long: the bound does not fall.)
-inline std::int64_t tile_floats(std::int64_t row_values) noexcept {
+inline std::int64_t tile_floats(std::int64_t row_values, const Kernels& of = kernels()) noexcept {
     const std::int64_t tile = kTileRows * ActivationBlock::kValues * activation_blocks(row_values);
-    if (!packs_vectors(kernels())) return tile;
+    if (!packs_vectors(of)) return tile;
     const std::int64_t of_group = packed_bytes(row_values);
     const std::int64_t packed =
         std::min(kMostPackedGroups * of_group, std::max(kPackedBytes, kLeastPackedGroups * of_group));

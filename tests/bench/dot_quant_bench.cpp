@@ -135,7 +135,7 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
         k.quantize_row(blocks.data() + j * n_blocks, row.data(), kRowValues);
         x.insert(x.end(), row.begin(), row.end());
     }
-    const Buffer scratch(tile_floats(kRowValues));
+    const Buffer scratch(tile_floats(kRowValues, k));
     std::vector<float> out(static_cast<std::size_t>(n_vectors * kRows));
     const RunVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
     for (auto _ : state) {
