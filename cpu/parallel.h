@@ -32,6 +32,16 @@ enum class Placement {
     own_core,
 };
 
+// Which range a thread that is free gets.
+enum class HandOut {
+    // The next one of its own part of the items, which is as large as that of any other thread; once there is
+    // none, of another's part. What a thread has written in one region, of the rows of a prompt, say, it then
+    // mostly reads in the next one: from its own caches.
+    own_share_first,
+    // The next one of all.
+    in_order,
+};
+
 class ThreadTeam {
   public:
     // n_threads >= 1; 0 takes default_thread_count().
@@ -51,22 +61,31 @@ class ThreadTeam {
     int n_placed() const noexcept { return n_placed_; }
 
     // Calls task(first, last, thread) for disjoint ranges of at most `grain` items that cover [0, n_items),
-    // each on one thread, 0 <= thread < n_active(). Ranges are handed out as threads become free, so which
-    // thread gets what is not fixed: results must not depend on it. Returns when all are done. An exception
-    // of a task is rethrown here (one of them, if there are several); ranges that are not begun are then
-    // skipped. One call at a time per team; not from within a task.
+    // each on one thread, 0 <= thread < n_active(). Which thread gets what is not fixed: results must not
+    // depend on it. Returns when all are done. An exception of a task is rethrown here (one of them, if there
+    // are several); ranges that are not begun are then skipped. One call at a time per team; not from within
+    // a task.
     template <class Task>
-    void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task) {
-        run(n_items, grain, &task, [](const void* t, std::int64_t first, std::int64_t last, int thread) {
-            (*static_cast<const Task*>(t))(first, last, thread);
-        });
+    void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task,
+                      HandOut hand_out = HandOut::own_share_first) {
+        run(n_items, grain, hand_out, &task,
+            [](const void* t, std::int64_t first, std::int64_t last, int thread) {
+                (*static_cast<const Task*>(t))(first, last, thread);
+            });
     }
 
   private:
     using Call = void (*)(const void* task, std::int64_t first, std::int64_t last, int thread);
 
-    void run(std::int64_t n_items, std::int64_t grain, const void* task, Call call);
+    // Ranges that are handed out one after the other. In the ticket the number of the region (high half) and
+    // of the next range of all (low half); kClosed between regions.
+    struct alignas(64) Share {
+        std::atomic<std::uint64_t> ticket;
+    };
+
+    void run(std::int64_t n_items, std::int64_t grain, HandOut hand_out, const void* task, Call call);
     void work(int thread) noexcept;
+    void work_off(int share, int thread) noexcept;
     void serve(int thread) noexcept;
     void await_part(int thread) noexcept;
     std::uint32_t await_region(std::uint32_t seen) noexcept;
@@ -77,10 +96,10 @@ class ThreadTeam {
     std::atomic<Call> call_{nullptr};
     std::atomic<std::int64_t> n_items_{0};
     std::atomic<std::int64_t> grain_{1};
+    std::atomic<int> n_shares_{1};
     std::atomic<int> n_active_{1};  // also what threads that take no part watch
 
-    // Number of the region (high half) and of the next range to hand out (low half); kClosed between regions.
-    alignas(64) std::atomic<std::uint64_t> ticket_;
+    std::vector<Share> shares_;                            // one for each thread
     alignas(64) std::atomic<std::int64_t> n_done_{0};      // ranges finished
     alignas(64) std::atomic<std::uint32_t> n_regions_{0};  // what sleeping workers watch
     std::atomic<int> n_asleep_{0};
@@ -115,11 +134,13 @@ void share_out(ThreadTeam& team, std::int64_t n_items, std::int64_t least, const
         const std::int64_t of_round = piece - round * n_threads;
         return n_items * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
     };
-    team.parallel_for((n_rounds + 1) * n_threads, 1, [&](std::int64_t first, std::int64_t last, int thread) {
-        const std::int64_t begin = begin_of(first);
-        const std::int64_t end = begin_of(last);
-        if (begin < end) task(begin, end, thread);
-    });
+    team.parallel_for((n_rounds + 1) * n_threads, 1,
+                      [&](std::int64_t first, std::int64_t last, int thread) {
+                          const std::int64_t begin = begin_of(first);
+                          const std::int64_t end = begin_of(last);
+                          if (begin < end) task(begin, end, thread);
+                      },
+                      HandOut::in_order);
 }
 
 }  // namespace greenroom::cpu

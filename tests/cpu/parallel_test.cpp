@@ -17,18 +17,48 @@ namespace {
 TEST(ThreadTeam, EveryItemIsDoneOnce) {
     for (const int n_threads : {1, 2, 7}) {
         ThreadTeam team(n_threads);
-        for (const std::int64_t n_items : {0, 1, 5, 1000})
-            for (const std::int64_t grain : {1, 3, 2000}) {
-                std::vector<std::atomic<int>> done(static_cast<std::size_t>(n_items));
-                team.parallel_for(n_items, grain, [&](std::int64_t first, std::int64_t last, int thread) {
-                    EXPECT_LT(first, last);
-                    EXPECT_LE(last - first, grain);
-                    EXPECT_LT(thread, team.size());
-                    for (std::int64_t i = first; i < last; ++i) ++done[static_cast<std::size_t>(i)];
-                });
-                for (const auto& count : done) EXPECT_EQ(count, 1);
-            }
+        for (const HandOut hand_out : {HandOut::own_share_first, HandOut::in_order})
+            for (const std::int64_t n_items : {0, 1, 5, 1000})
+                for (const std::int64_t grain : {1, 3, 2000}) {
+                    std::vector<std::atomic<int>> done(static_cast<std::size_t>(n_items));
+                    team.parallel_for(
+                        n_items, grain,
+                        [&](std::int64_t first, std::int64_t last, int thread) {
+                            EXPECT_LT(first, last);
+                            EXPECT_LE(last - first, grain);
+                            EXPECT_LT(thread, team.size());
+                            for (std::int64_t i = first; i < last; ++i) ++done[static_cast<std::size_t>(i)];
+                        },
+                        hand_out);
+                    for (const auto& count : done) EXPECT_EQ(count, 1);
+                }
     }
+}
+
+TEST(ThreadTeam, AThreadBeginsWithItsOwnShare) {
+    constexpr std::int64_t kItemsPerShare = 10;
+    ThreadTeam team(3);
+    std::atomic<int> n_met{0};
+    std::vector<int> first_thread(3, -1);
+    team.parallel_for(3 * kItemsPerShare, 1, [&](std::int64_t item, std::int64_t, int thread) {
+        if (item % kItemsPerShare != 0) return;
+        first_thread[static_cast<std::size_t>(item / kItemsPerShare)] = thread;
+        ++n_met;  // nobody goes on before all have begun
+        while (n_met < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(first_thread, (std::vector<int>{0, 1, 2}));
+}
+
+TEST(ThreadTeam, InOrderNoItemIsBegunBeforeTheOneBefore) {
+    ThreadTeam team(3);
+    std::atomic<std::int64_t> n_begun{0};
+    team.parallel_for(
+        1000, 1,
+        [&](std::int64_t item, std::int64_t, int) {
+            // The two other threads may have one each that they have not counted yet.
+            EXPECT_LE(item, n_begun.fetch_add(1) + 2);
+        },
+        HandOut::in_order);
 }
 
 TEST(ThreadTeam, ExceptionReachesTheCallerAndTheTeamGoesOn) {
