@@ -73,10 +73,11 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
         const auto factor = [&](std::int64_t j) {
             return input_factors.empty() ? 1.0F : input_factors[static_cast<std::size_t>(call(j))];
         };
+        PackedInScratch packed;
         const auto multiply = [&](const TensorView& w, auto&& store) {
             const RowRun run(k, choose_quant_dot(k, w.type, buffer), buffer.planes().experts, w, first, last,
                              scratch.of(thread));
-            run.multiply(static_cast<std::int64_t>(task.calls.size()), tokens, token, store);
+            run.multiply(static_cast<std::int64_t>(task.calls.size()), tokens, token, store, packed);
         };
         // One matrix after the other: where parts of the two take turns, memory is waited for at each, which
         // costs 8 % with 50 KB and 25 % with 20 KB.
@@ -102,11 +103,13 @@ void run_experts(ThreadTeam& team, const Scratch& scratch, const ActivationBuffe
         const auto call = [&](std::int64_t j) { return task.calls[static_cast<std::size_t>(j)]; };
         const RowRun run(k, choose_quant_dot(k, task.down.type, buffer), buffer.planes().experts, task.down,
                          first, last, scratch.of(thread));
-        run.multiply(static_cast<std::int64_t>(task.calls.size()), rows, call,
-                     [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
-                         scale_and_add(results.row(call(j)) + row, dots, 1.0F, offset(task.down_bias, row),
-                                       n);
-                     });
+        PackedInScratch packed;
+        run.multiply(
+            static_cast<std::int64_t>(task.calls.size()), rows, call,
+            [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+                scale_and_add(results.row(call(j)) + row, dots, 1.0F, offset(task.down_bias, row), n);
+            },
+            packed);
     };
     for_each_run(team, n_tasks, results.n_cols, n_vectors, down);
 }

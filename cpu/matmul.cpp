@@ -30,7 +30,11 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
         vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
         quantize_rows(team, vectors.quantized, x);
     }
-    for_each_range(team, n_tiles, x.n_rows, [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+    const VectorParts parts(x.n_rows);
+    // The tiles [first, last) of all products and a part of the vectors.
+    const auto multiply = [&](std::int64_t part, std::int64_t first, std::int64_t last, int thread) noexcept {
+        const std::int64_t first_token = parts.first(part);
+        PackedInScratch packed;
         for (const Product& product : products) {  // of which [first, last) are those tiles
             const std::int64_t end = tiles_of(product.w.shape[1]);
             if (first < end && last > 0) {
@@ -38,15 +42,25 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
                                  product.w, std::max<std::int64_t>(first, 0) * kTileRows,
                                  std::min(last * kTileRows, product.w.shape[1]), scratch.of(thread));
                 run.multiply(
-                    x.n_rows, vectors, [](std::int64_t t) { return t; },
-                    [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
-                        std::copy_n(dots, n, product.out.row(t) + row);
-                    });
+                    parts.size(part), vectors, [=](std::int64_t j) { return first_token + j; },
+                    [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+                        store_dots(product.out.row(first_token + j) + row, dots, n);
+                    },
+                    packed);
             }
             first -= end;
             last -= end;
         }
-    });
+    };
+    for_each_range(team, parts.n_parts() * n_tiles, x.n_rows,
+                   [&](std::int64_t first, std::int64_t last, int thread) noexcept {
+                       while (first < last) {
+                           const std::int64_t part = first / n_tiles;
+                           const std::int64_t end = std::min(last, (part + 1) * n_tiles);
+                           multiply(part, first - part * n_tiles, end - part * n_tiles, thread);
+                           first = end;
+                       }
+                   });
 }
 
 void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer, MatrixView out,
@@ -63,20 +77,28 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
         quantized = buffer.rows(n_heads * x.n_rows, n_in);
         quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
     }
-    for_each_run(team, n_heads, n_out, x.n_rows,
-                 [&](std::int64_t head, std::int64_t first, std::int64_t last, int thread) noexcept {
+    const VectorParts parts(x.n_rows);
+    // The heads of the first part of the tokens, of the second, …
+    for_each_run(team, parts.n_parts() * n_heads, n_out, x.n_rows,
+                 [&](std::int64_t part_and_head, std::int64_t first, std::int64_t last, int thread) noexcept {
+                     const std::int64_t head = part_and_head % n_heads;
+                     const std::int64_t part = part_and_head / n_heads;
+                     const std::int64_t first_token = parts.first(part);
                      const RunVectors vectors{x.columns(head * x_stride, n_in), quantized};
                      const RowRun run(k, quant_dot, buffer.planes().resident, w.matrix(head), first, last,
                                       scratch.of(thread));
-                     // This head's vector of token t: of the floats, or of the quantized rows, which hold all
+                     // This head's vector of a token: of the floats, or of the quantized rows, which hold all
                      // heads.
-                     const auto index = [n_heads, head, quant_dot](std::int64_t t) {
-                         return quant_dot == nullptr ? t : t * n_heads + head;
+                     const auto index = [=](std::int64_t j) {
+                         return quant_dot == nullptr ? first_token + j : (first_token + j) * n_heads + head;
                      };
-                     run.multiply(x.n_rows, vectors, index,
-                                  [&](std::int64_t t, std::int64_t row, const float* dots, int n) {
-                                      std::copy_n(dots, n, out.row(t) + head * out_stride + row);
-                                  });
+                     PackedInScratch packed;
+                     run.multiply(
+                         parts.size(part), vectors, index,
+                         [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
+                             store_dots(out.row(first_token + j) + head * out_stride + row, dots, n);
+                         },
+                         packed);
                  });
 }
 

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace greenroom::cpu {
 
@@ -71,6 +72,28 @@ void for_each_range(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vecto
     team.parallel_for(n_tiles, tiles, body);
 }
 
+// Many vectors of a product, in parts of up to 256, which are done one after the other: with each part all of
+// the rows. Rows are laid out as often as without parts, and a thread's own share (HandOut) is made of the
+// same vectors as in the regions before and after; it packs no others.
+class VectorParts {
+  public:
+    explicit constexpr VectorParts(std::int64_t n_vectors) noexcept
+        : n_vectors_(n_vectors),
+          n_groups_((n_vectors + PackedVectors::kVectors - 1) / PackedVectors::kVectors),
+          n_parts_(std::max<std::int64_t>(1, (n_groups_ + kMostPackedGroups - 1) / kMostPackedGroups)) {}
+
+    constexpr std::int64_t n_parts() const noexcept { return n_parts_; }
+    constexpr std::int64_t first(std::int64_t part) const noexcept {
+        return std::min(part * n_groups_ / n_parts_ * PackedVectors::kVectors, n_vectors_);
+    }
+    constexpr std::int64_t size(std::int64_t part) const noexcept { return first(part + 1) - first(part); }
+
+  private:
+    std::int64_t n_vectors_;
+    std::int64_t n_groups_;
+    std::int64_t n_parts_;
+};
+
 constexpr std::int64_t tiles_of(std::int64_t n_rows) noexcept { return (n_rows + kTileRows - 1) / kTileRows; }
 
 // Calls body(matrix, first row, last row, thread) for runs of rows of n_matrices with n_rows each. With many
@@ -105,6 +128,20 @@ inline const QuantDot* choose_quant_dot(const Kernels& kernels, quant::Type type
     return buffer.empty() ? nullptr : find_quant_dot(type, kernels.isa);
 }
 
+// What runs of rows know of the vectors that are packed in the scratch of a thread: those that meet the same
+// vectors one after the other share it, and the vectors are packed once.
+struct PackedInScratch {
+    std::int64_t first = -1;  // vectors from this number on; none
+};
+
+// dots → to. Nearly always a tile's, for which no function is called.
+inline void store_dots(float* to, const float* dots, int n) noexcept {
+    if (n == kTileRows)
+        std::memcpy(to, dots, kTileRows * sizeof(float));
+    else
+        std::copy_n(dots, n, to);
+}
+
 // Some neighbouring rows of a matrix, which a thread multiplies.
 class RowRun {
   public:
@@ -124,13 +161,15 @@ class RowRun {
     // For parts of the run, n rows from `row` on, and every j < n_vectors: store(j, row, dots, n) with
     // dots[r] = row (row + r) · vector number index(j), n <= kRunRows. A result depends on its row and its
     // vector only, not on n_vectors.
+    // `packed` tells of the scratch: the same for runs that meet the same vectors in the same planes.
     template <class IndexOf, class Store>
-    void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index,
-                  Store&& store) const noexcept {
+    void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index, Store&& store,
+                  PackedInScratch& packed) const noexcept {
         if (quant_dot_ != nullptr && quant_dot_->dot_packed != nullptr && n_vectors >= kLeastToPack) {
-            multiply_packed(n_vectors, vectors.quantized, index, store);
+            multiply_packed(n_vectors, vectors.quantized, index, store, packed);
             return;
         }
+        packed = {};  // the scratch is used for other things
         const bool one = quant_dot_ != nullptr && n_vectors == 1;
         if (one) fetch_first_rows();
         const std::int64_t step = one ? kRunRows : kTileRows;
@@ -199,16 +238,19 @@ class RowRun {
 
     template <class IndexOf, class Store>
     void multiply_packed(std::int64_t n_vectors, const ActivationRows& vectors, IndexOf&& index,
-                         Store&& store) const noexcept {
+                         Store&& store, PackedInScratch& in_scratch) const noexcept {
         constexpr std::int64_t kMost = kMostPackedGroups * PackedVectors::kVectors;
         const std::int64_t most = most_packed_vectors(w_.row_values());
         float* dots = scratch_;
         auto* packed = reinterpret_cast<PackedVectors*>(scratch_ + most * kTileRows);
         for (std::int64_t first = 0; first < n_vectors; first += most) {
             const auto n = static_cast<int>(std::min(most, n_vectors - first));
-            const ActivationBlock* x[kMost];
-            for (int j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
-            pack_vectors_avx512(x, n, planes_, w_.row_values(), packed);
+            if (in_scratch.first != first) {
+                const ActivationBlock* x[kMost];
+                for (int j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
+                pack_vectors_avx512(x, n, planes_, w_.row_values(), packed);
+                in_scratch.first = first;
+            }
             for (std::int64_t row = first_; row < last_; row += kTileRows) {
                 const auto n_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, last_ - row));
                 quant_dot_->dot_packed(w_.row(row), w_.row_bytes(), n_rows, packed, n, planes_,

@@ -140,11 +140,13 @@ void prefill(benchmark::State& state, Type type, Isa isa, Kind kind) {
     const RunVectors vectors{{x.data(), n_vectors, kRowValues, kRowValues}, {blocks.data(), n_blocks}};
     for (auto _ : state) {
         const RowRun run(k, quant_dot, planes_of(kind), w, 0, kRows, scratch.data());
+        PackedInScratch packed;
         run.multiply(
             n_vectors, vectors, [](std::int64_t j) { return j; },
             [&](std::int64_t j, std::int64_t row, const float* dots, int n) {
-                std::copy_n(dots, n, &out[static_cast<std::size_t>(j * kRows + row)]);
-            });
+                store_dots(&out[static_cast<std::size_t>(j * kRows + row)], dots, n);
+            },
+            packed);
         benchmark::DoNotOptimize(out.data());
         benchmark::ClobberMemory();
     }
