@@ -65,6 +65,15 @@ inline constexpr int kGroupsPerChunk = ActivationBlock::kValues / Format::kGroup
 // Blocks of 32 with a float scale each.
 inline constexpr int kUnits = 8;
 
+// The groups of 256 values, from value 256 · chunk on, that rows of n_values have: of such blocks the last
+// chunk may lack some.
+template <class Format>
+constexpr int groups_of_chunk(std::int64_t chunk, std::int64_t n_values) noexcept {
+    if constexpr (!Format::kFloatScales) return kGroupsPerChunk<Format>;
+    const std::int64_t left = n_values - chunk * ActivationBlock::kValues;
+    return static_cast<int>(std::min<std::int64_t>(kUnits, (left + Format::kGroup - 1) / Format::kGroup));
+}
+
 // The blocks of 256 values of a row from value 256 · chunk on: in the row itself, or if it ends before
 // that many, copied to `last`.
 template <class Format>

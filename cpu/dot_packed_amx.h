@@ -292,8 +292,8 @@ GR_AVX512_INLINE __m512 wide_sums_of_block(const PackedVectors& x, int plane, in
 
 // The same of blocks with float scales.
 template <class Format>
-GR_AVX512 [[gnu::noinline]] void add_blocks_amx(const AmxChunk& chunk, const PackedVectors& x, int plane,
-                                                float (*sums)[PackedVectors::kVectors]) noexcept {
+GR_AVX512 [[gnu::noinline]] void add_blocks_amx(const AmxChunk& chunk, const PackedVectors& x, int n_blocks,
+                                                int plane, float (*sums)[PackedVectors::kVectors]) noexcept {
     alignas(64) TileNumbersAmx products[2];
     const __m512 plane_scales = plane_scales_avx512(x, plane);
     for (int half = 0; half < AmxChunk::kHalves; ++half) {
@@ -302,15 +302,15 @@ GR_AVX512 [[gnu::noinline]] void add_blocks_amx(const AmxChunk& chunk, const Pac
         for (int i = 0; i < kTileLines; ++i) totals[i] = _mm512_setzero_ps();
         const auto* scales = chunk.scales + kTileLines * half;
         multiply_block_amx<0>(chunk, half, 0, x, plane, products[0]);
-        for (int u = 0; u < kUnits; u += 2) {
-            multiply_block_amx<1>(chunk, half, u + 1, x, plane, products[1]);
+        for (int u = 0; u < n_blocks; u += 2) {
+            if (u + 1 < n_blocks) multiply_block_amx<1>(chunk, half, u + 1, x, plane, products[1]);
             add_block_avx512(products[0], scales, u, totals);
-            if (u + 2 < kUnits) multiply_block_amx<0>(chunk, half, u + 2, x, plane, products[0]);
-            add_block_avx512(products[1], scales, u + 1, totals);
+            if (u + 2 < n_blocks) multiply_block_amx<0>(chunk, half, u + 2, x, plane, products[0]);
+            if (u + 1 < n_blocks) add_block_avx512(products[1], scales, u + 1, totals);
         }
         if constexpr (Format::kHasMin) {
             const auto* minimums = chunk.minimums + kTileLines * half;
-            for (int u = 0; u < kUnits; ++u) {
+            for (int u = 0; u < n_blocks; ++u) {
                 const __m512 of_block = wide_sums_of_block(x, plane, u);
                 GR_UNROLL
                 for (int i = 0; i < kTileLines; ++i)
@@ -352,7 +352,9 @@ GR_AVX512 void dot_packed_amx(const std::byte* rows, std::int64_t row_bytes, int
         NextChunk<Format>(rows, row_bytes, n_rows, c, n_chunks, 1).fetch_part();
         for (int plane = 0; plane < n_planes(planes); ++plane) {
             if constexpr (Format::kFloatScales)
-                for (int g = 0; g < n_groups; ++g) add_blocks_amx<Format>(chunk, packed[g], plane, sums[g]);
+                for (int g = 0; g < n_groups; ++g)
+                    add_blocks_amx<Format>(chunk, packed[g], groups_of_chunk<Format>(c, n_values), plane,
+                                           sums[g]);
             else
                 add_plane_amx<Format>(chunk, packed, n_groups, plane, sums);
         }

@@ -195,7 +195,8 @@ GR_AVX2_INLINE void multiply_group_vnni(const TileChunk& chunk, int first, int g
 // sums[j][first …] += what a chunk gives 8 rows for one plane of each of kN vectors.
 template <class Format, int kN>
 GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const ActivationBlock* const* x,
-                                   std::int64_t c, int plane, float (*sums)[kTileRows]) noexcept {
+                                   std::int64_t c, int n_groups, int plane,
+                                   float (*sums)[kTileRows]) noexcept {
     using Total = Total256<Format::kFloatScales>;
     Total totals[kN];
     const std::int8_t* q[kN];
@@ -204,7 +205,7 @@ GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const Acti
         q[j] = x[j][c].planes[plane];
         totals[j] = Total{};
     }
-    for (int g = 0; g < kGroupsPerChunk<Format>; ++g) {
+    for (int g = 0; g < n_groups; ++g) {
         __m256i of_group[kN];
         if constexpr (kVnni<Format>)
             multiply_group_vnni<Format, kN>(chunk, first, g, q, of_group);
@@ -228,7 +229,7 @@ GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const Acti
         const __m256 plane_scale = _mm256_set1_ps(block.plane_scale(plane));
         if constexpr (Format::kFloatScales) {
             if constexpr (Format::kHasMin)
-                for (int u = 0; u < kUnits; ++u)
+                for (int u = 0; u < n_groups; ++u)
                     totals[j].v =
                         _mm256_fmadd_ps(_mm256_set1_ps(static_cast<float>(block.wide_sums[plane][u])),
                                         _mm256_load_ps(chunk.minimums[u] + first), totals[j].v);
@@ -250,11 +251,11 @@ GR_AVX2_INLINE void add_plane_avx2(const TileChunk& chunk, int first, const Acti
 
 template <class Format, int kN>
 GR_AVX2 [[gnu::noinline]] void add_chunk_avx2(const TileChunk& chunk, const ActivationBlock* const* x,
-                                              std::int64_t c, Planes planes,
+                                              std::int64_t c, int n_groups, Planes planes,
                                               float (*sums)[kTileRows]) noexcept {
     for (int plane = 0; plane < n_planes(planes); ++plane)
         for (int first = 0; first < kTileRows; first += kLanes)
-            add_plane_avx2<Format, kN>(chunk, first, x, c, plane, sums);
+            add_plane_avx2<Format, kN>(chunk, first, x, c, n_groups, plane, sums);
 }
 
 template <class Format>
@@ -269,13 +270,14 @@ GR_AVX2 void dot_tile_avx2(const std::byte* rows, std::int64_t row_bytes, int n_
     for (std::int64_t c = 0; c < n_chunks; ++c) {
         lay_out_avx2<Format>(rows, row_bytes, n_rows, c, n_values, chunk);
         NextChunk<Format> next(rows, row_bytes, n_rows, c, n_chunks, (n_vectors + kMost - 1) / kMost);
+        const int n_groups = groups_of_chunk<Format>(c, n_values);
         int j = 0;
         for (; j + kMost <= n_vectors; j += kMost) {
             next.fetch_part();
-            add_chunk_avx2<Format, kMost>(chunk, x + j, c, planes, sums + j);
+            add_chunk_avx2<Format, kMost>(chunk, x + j, c, n_groups, planes, sums + j);
         }
         if (j < n_vectors) next.fetch_part();
-        for (; j < n_vectors; ++j) add_chunk_avx2<Format, 1>(chunk, x + j, c, planes, sums + j);
+        for (; j < n_vectors; ++j) add_chunk_avx2<Format, 1>(chunk, x + j, c, n_groups, planes, sums + j);
     }
 }
 

@@ -141,9 +141,8 @@ struct Total512<true> {
 // g++ 12 spills the sums otherwise.
 template <class Format, int kN>
 GR_AVX512 [[gnu::noinline]] void add_plane_avx512(const TileChunk& chunk, const ActivationBlock* const* x,
-                                                  std::int64_t c, int plane,
+                                                  std::int64_t c, int n_groups, int plane,
                                                   float (*sums)[kTileRows]) noexcept {
-    constexpr int kGroups = kGroupsPerChunk<Format>;
     constexpr int kQuadsPerGroup = Format::kGroup / 4;
     using Total = Total512<Format::kFloatScales>;
     Total totals[kN][2];
@@ -155,7 +154,7 @@ GR_AVX512 [[gnu::noinline]] void add_plane_avx512(const TileChunk& chunk, const 
         if constexpr (Format::kOffset != 0) find_offsets_avx512<Format>(x[j][c], plane, offsets[j]);
         totals[j][0] = totals[j][1] = Total{};
     }
-    for (int g = 0; g < kGroups; ++g) {
+    for (int g = 0; g < n_groups; ++g) {
         __m512i of_group[kN][2];
         GR_UNROLL
         for (int j = 0; j < kN; ++j)
@@ -198,7 +197,7 @@ GR_AVX512 [[gnu::noinline]] void add_plane_avx512(const TileChunk& chunk, const 
             const int first = kHalfTile * half;
             if constexpr (Format::kFloatScales) {
                 if constexpr (Format::kHasMin)
-                    for (int u = 0; u < kUnits; ++u)
+                    for (int u = 0; u < n_groups; ++u)
                         totals[j][half].v =
                             _mm512_fmadd_ps(_mm512_set1_ps(static_cast<float>(x[j][c].wide_sums[plane][u])),
                                             _mm512_load_ps(chunk.minimums[u] + first), totals[j][half].v);
@@ -210,7 +209,7 @@ GR_AVX512 [[gnu::noinline]] void add_plane_avx512(const TileChunk& chunk, const 
                     const std::int16_t* of_groups = group_sums<Format>(x[j][c], plane);
                     __m512i sum = _mm512_setzero_si512();
                     GR_UNROLL
-                    for (int g = 0; g < kGroups / 2; ++g)
+                    for (int g = 0; g < kGroupsPerChunk<Format> / 2; ++g)
                         add_products_avx512(sum, _mm512_load_si512(chunk.integer_minimums[g][first]),
                                             _mm512_set1_epi32(lane_at(of_groups + 2 * g)));
                     add_scaled_avx512(sums[j] + first, _mm512_cvtepi32_ps(sum),
@@ -240,18 +239,19 @@ GR_AVX512 void dot_tile_avx512(const std::byte* rows, std::int64_t row_bytes, in
     for (std::int64_t c = 0; c < n_chunks; ++c) {
         lay_out_avx512<Format>(rows, row_bytes, n_rows, c, n_values, chunk);
         NextChunk<Format> next(rows, row_bytes, n_rows, c, n_chunks, n_whole / kMost + (n_left > 0 ? 1 : 0));
+        const int n_groups = groups_of_chunk<Format>(c, n_values);
         for (int plane = 0; plane < n_planes(planes); ++plane) {
             for (int j = 0; j < n_whole; j += kMost) {
                 next.fetch_part();
-                add_plane_avx512<Format, kMost>(chunk, x + j, c, plane, sums + j);
+                add_plane_avx512<Format, kMost>(chunk, x + j, c, n_groups, plane, sums + j);
             }
             if (n_left > 0) next.fetch_part();
             if (n_left > 4)
-                add_plane_avx512<Format, kMost>(chunk, rest, c, plane, of_rest);
+                add_plane_avx512<Format, kMost>(chunk, rest, c, n_groups, plane, of_rest);
             else if (n_left > 2)
-                add_plane_avx512<Format, 4>(chunk, rest, c, plane, of_rest);
+                add_plane_avx512<Format, 4>(chunk, rest, c, n_groups, plane, of_rest);
             else if (n_left > 0)
-                add_plane_avx512<Format, 2>(chunk, rest, c, plane, of_rest);
+                add_plane_avx512<Format, 2>(chunk, rest, c, n_groups, plane, of_rest);
         }
     }
     std::memcpy(sums + n_whole, of_rest, static_cast<std::size_t>(n_left) * sizeof sums[0]);

@@ -38,16 +38,21 @@ void pack_vectors_avx512(const ActivationBlock* const* x, int n_vectors, Planes 
     static constexpr ActivationBlock kZero{};
     constexpr int kLines = sizeof(ActivationBlock) / kLine;
     const int n_groups = packed_groups(n_vectors);
-    for (std::int64_t c = 0; c < activation_blocks(n_values); ++c)
+    for (std::int64_t c = 0; c < activation_blocks(n_values); ++c) {
+        const std::int64_t n_left = n_values - c * ActivationBlock::kValues;
+        const auto n_lines =
+            static_cast<int>(std::min<std::int64_t>(kLinesOfPlane, (n_left + kLine - 1) / kLine));
         for (int g = 0; g < n_groups; ++g, ++packed) {
             const ActivationBlock* blocks[PackedVectors::kVectors];
             for (int j = 0; j < PackedVectors::kVectors; ++j) {
                 const int of_all = PackedVectors::kVectors * g + j;
                 blocks[j] = of_all < n_vectors ? x[of_all] + c : &kZero;
             }
-            pack_lines(blocks, 0, kLinesOfPlane, *packed);
-            pack_lines(blocks, planes == Planes::both ? kLinesOfPlane : 2 * kLinesOfPlane, kLines, *packed);
+            pack_lines(blocks, 0, n_lines, *packed);
+            if (planes == Planes::both) pack_lines(blocks, kLinesOfPlane, kLinesOfPlane + n_lines, *packed);
+            pack_lines(blocks, 2 * kLinesOfPlane, kLines, *packed);
         }
+    }
 }
 
 }  // namespace greenroom::cpu

@@ -38,7 +38,8 @@ constexpr int packed_groups(int n_vectors) noexcept {
 }
 
 // Of chunk c of group g: packed[c · packed_groups(n_vectors) + g]. Vectors that are not there are zero. The
-// low plane is packed where `planes` has it.
+// low plane is packed where `planes` has it, and of the last chunk's values no more than 63 that vectors do
+// not have.
 void pack_vectors_avx512(const ActivationBlock* const* x, int n_vectors, Planes planes, std::int64_t n_values,
                          PackedVectors* packed) noexcept;
 

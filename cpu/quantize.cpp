@@ -130,26 +130,41 @@ GR_AVX512_INLINE void add_up_plane_avx512(ActivationBlock& block, int plane) noe
     _mm_store_si128(reinterpret_cast<__m128i*>(block.wide_sums[plane]), _mm256_cvtepi32_epi16(pairs));
 }
 
-GR_AVX512 void quantize_block_avx512(ActivationBlock& block, const float* x) noexcept {
+// A block of 16 · n_parts values; those beyond are zero.
+GR_AVX512_INLINE void quantize_parts_avx512(ActivationBlock& block, const float* x, int n_parts) noexcept {
+    constexpr int kPart = 16;
     const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMagnitude));
     __m512i magnitudes = _mm512_setzero_si512();
     GR_UNROLL
-    for (int i = 0; i < kValues; i += 16)
+    for (int i = 0; i < kPart * n_parts; i += kPart)
         magnitudes = _mm512_max_epu32(magnitudes, _mm512_and_si512(_mm512_loadu_si512(x + i), mask));
     const float scale = scale_of(_mm512_reduce_max_epu32(magnitudes));
     if (!(scale > 0.0F)) return make_zero(block, scale);
     block.scale = scale;
     const __m512 inverse = _mm512_set1_ps(1.0F / scale);
     GR_UNROLL
-    for (int i = 0; i < kValues; i += 16) {
+    for (int i = 0; i < kPart * n_parts; i += kPart) {
         const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
         const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(64)), 7);
         const __m512i low = _mm512_sub_epi32(q, _mm512_slli_epi32(high, 7));
         _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[0] + i), _mm512_cvtepi32_epi8(high));
         _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[1] + i), _mm512_cvtepi32_epi8(low));
     }
+    for (int i = kPart * n_parts; i < kValues; i += kPart) {
+        _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[0] + i), _mm_setzero_si128());
+        _mm_store_si128(reinterpret_cast<__m128i*>(block.planes[1] + i), _mm_setzero_si128());
+    }
     GR_UNROLL
     for (int p = 0; p < ActivationBlock::kPlanes; ++p) add_up_plane_avx512(block, p);
+}
+
+GR_AVX512 void quantize_block_avx512(ActivationBlock& block, const float* x) noexcept {
+    quantize_parts_avx512(block, x, kValues / 16);
+}
+
+GR_AVX512 [[gnu::noinline]] void quantize_part_of_block_avx512(ActivationBlock& block, const float* x,
+                                                               int n_parts) noexcept {
+    quantize_parts_avx512(block, x, n_parts);
 }
 
 template <class QuantizeBlock>
@@ -173,7 +188,12 @@ void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_v
 }
 
 void quantize_row_avx512(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
-    quantize_row(blocks, x, n_values, quantize_block_avx512);
+    const std::int64_t n_left = n_values % kValues;
+    if (n_left % 16 != 0) return quantize_row(blocks, x, n_values, quantize_block_avx512);
+    quantize_row(blocks, x, n_values - n_left, quantize_block_avx512);
+    const std::int64_t n_whole = n_values / kValues;
+    if (n_left > 0)
+        quantize_part_of_block_avx512(blocks[n_whole], x + n_whole * kValues, static_cast<int>(n_left / 16));
 }
 
 void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x) {
