@@ -40,7 +40,7 @@ GR_AVX512 void pack_keys_avx512(std::uint16_t* keys, const std::byte* const* row
 }
 
 // Adds to the scores of 32 positions what the values [begin, end) give; begin = 0 starts them.
-template <class Half, int kQueries>
+template <class Half, Near kNear, int kQueries>
 GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* queries,
                                             const std::uint16_t* keys, std::int64_t begin, std::int64_t end,
                                             LinesAhead::Lines lines) noexcept {
@@ -49,7 +49,7 @@ GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* q
     for (std::int64_t i = begin; i < end; i += 2) {
         GR_UNROLL
         for (int k = 0; k < 2; ++k) {
-            bring_near(lines[i + k - begin]);
+            bring_near<kNear>(lines[i + k - begin]);
             __m512 key[kVectors];
             GR_UNROLL
             for (int v = 0; v < kVectors; ++v)
@@ -66,18 +66,18 @@ GR_AVX512 [[gnu::noinline]] void score_tile(float* scores, const float* const* q
 }
 
 // The tile for n <= kQueries.
-template <class Half, int kQueries>
+template <class Half, Near kNear, int kQueries>
 GR_AVX512_INLINE void score_group(int n, float* scores, const float* const* queries,
                                   const std::uint16_t* keys, std::int64_t begin, std::int64_t end,
                                   LinesAhead::Lines lines) noexcept {
     if (n == kQueries) {
-        score_tile<Half, kQueries>(scores, queries, keys, begin, end, lines);
+        score_tile<Half, kNear, kQueries>(scores, queries, keys, begin, end, lines);
     } else if constexpr (kQueries > 1) {
-        score_group<Half, kQueries - 1>(n, scores, queries, keys, begin, end, lines);
+        score_group<Half, kNear, kQueries - 1>(n, scores, queries, keys, begin, end, lines);
     }
 }
 
-template <class Half>
+template <class Half, Near kNear>
 GR_AVX512 void score_avx512(float* scores, const float* const* queries, int n_queries,
                             const std::uint16_t* keys, std::int64_t n_values, LinesAhead& ahead) noexcept {
     const int size = group_size(n_queries, kHalfGroup);
@@ -85,7 +85,7 @@ GR_AVX512 void score_avx512(float* scores, const float* const* queries, int n_qu
         const std::int64_t end = std::min(begin + kScoreValues, n_values);
         for (int first = 0; first < n_queries; first += size)
             for (int p = 0; p < kBlockPositions; p += 16 * kVectors)
-                score_group<Half, kHalfGroup>(std::min(size, n_queries - first),
+                score_group<Half, kNear, kHalfGroup>(std::min(size, n_queries - first),
                                               scores + first * kBlockPositions + p, queries + first,
                                               keys + 2 * p, begin, end, ahead.take(end - begin));
     }
@@ -102,51 +102,57 @@ struct ValuesOfHalves {
 };
 
 // out[j] of 32 values, which begin `at` bytes after those of a row.
-template <class Half, int kQueries>
+template <class Half, Near kNear, int kQueries>
 GR_AVX512 [[gnu::noinline]] void accumulate_tile(float* out, std::int64_t out_stride, const float* factors,
                                                  const float* weights, const std::byte* const* rows,
                                                  std::int64_t at, BlockRange range,
                                                  LinesAhead::Lines lines) noexcept {
     __m512 sums[kQueries][kVectors];
     load_scaled_sums_avx512<kQueries>(sums, out, out_stride, factors);
-    add_weighted_avx512<kQueries>(sums, weights, ValuesOfHalves<Half>{rows, at}, range, lines);
+    add_weighted_avx512<kQueries, kNear>(sums, weights, ValuesOfHalves<Half>{rows, at}, range, lines);
     store_sums_avx512<kQueries>(out, out_stride, sums);
 }
 
-template <class Half, int kQueries>
+template <class Half, Near kNear, int kQueries>
 GR_AVX512_INLINE void accumulate_group(int n, float* out, std::int64_t out_stride, const float* factors,
                                        const float* weights, const std::byte* const* rows, std::int64_t at,
                                        BlockRange range, LinesAhead::Lines lines) noexcept {
     if (n == kQueries) {
-        accumulate_tile<Half, kQueries>(out, out_stride, factors, weights, rows, at, range, lines);
+        accumulate_tile<Half, kNear, kQueries>(out, out_stride, factors, weights, rows, at, range, lines);
     } else if constexpr (kQueries > 1) {
-        accumulate_group<Half, kQueries - 1>(n, out, out_stride, factors, weights, rows, at, range, lines);
+        accumulate_group<Half, kNear, kQueries - 1>(n, out, out_stride, factors, weights, rows, at, range, lines);
     }
 }
 
-template <class Half>
+template <class Half, Near kNear>
 GR_AVX512 void accumulate_avx512(float* out, std::int64_t out_stride, const float* factors, int n_queries,
                                  const float* weights, const std::byte* const* rows, BlockRange range,
                                  std::int64_t n_values, LinesAhead& ahead) noexcept {
     const int size = group_size(n_queries, kHalfGroup);
     for (std::int64_t i = 0; i < n_values; i += 16 * kVectors)
         for (int first = 0; first < n_queries; first += size)
-            accumulate_group<Half, kHalfGroup>(
+            accumulate_group<Half, kNear, kHalfGroup>(
                 std::min(size, n_queries - first), out + first * out_stride + i, out_stride, factors + first,
                 weights + first * kBlockPositions, rows, i * std::int64_t{sizeof(std::uint16_t)}, range,
                 ahead.take(range.last - range.first));
 }
 
-constexpr HalfAttention kF16{pack_keys_avx512, score_avx512<HalfF16>, accumulate_avx512<HalfF16>};
-constexpr HalfAttention kBF16{pack_keys_avx512, score_avx512<HalfBF16>, accumulate_avx512<HalfBF16>};
+template <class Half, Near kNear>
+constexpr HalfAttention kKernels{pack_keys_avx512, score_avx512<Half, kNear>,
+                                 accumulate_avx512<Half, kNear>};
+
+template <class Half>
+const HalfAttention* kernels_for(Isa isa) noexcept {
+    return isa == Isa::amx ? &kKernels<Half, Near::second_level> : &kKernels<Half, Near::first_level>;
+}
 
 }  // namespace
 
 const HalfAttention* find_half_attention(quant::Type type, std::int64_t n_values, Isa isa) noexcept {
     static_assert(16 * kVectors == kValueStep);
     if (vectors_of(isa) != Isa::avx512 || n_values % kValueStep != 0) return nullptr;
-    if (type == quant::Type::F16) return &kF16;
-    return type == quant::Type::BF16 ? &kBF16 : nullptr;
+    if (type == quant::Type::F16) return kernels_for<HalfF16>(isa);
+    return type == quant::Type::BF16 ? kernels_for<HalfBF16>(isa) : nullptr;
 }
 
 }  // namespace greenroom::cpu

@@ -23,11 +23,16 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
-// A block is more than the first-level cache holds, but what is fetched into that one sets the processor to
-// fetching ahead by itself, too: on Zen 5, a query per head, 25 instead of 23.5 GB/s. Inlined early, since
-// g++ 12 takes a function that only prefetches for one without effect and drops the call.
+// Where lines ahead are brought to. A block is more than the first-level cache holds, but what is fetched into
+// that one sets the processor to fetching ahead by itself, too: on Zen 5, a query per head, 25 instead of
+// 23.5 GB/s. Cores with AMX wait at such fetches, with as many as the first-level cache can have under way:
+// F16 is read 1.1 to 1.2 times as fast through the second-level one.
+enum class Near { first_level, second_level };
+
+// Inlined early, since g++ 12 takes a function that only prefetches for one without effect and drops the call.
+template <Near kNear = Near::first_level>
 [[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
-    _mm_prefetch(line, _MM_HINT_T0);
+    _mm_prefetch(line, kNear == Near::first_level ? _MM_HINT_T0 : _MM_HINT_T1);
 }
 
 // The sums of a tile in registers: out[j] of some vectors, times factors[j], and back.
@@ -61,11 +66,11 @@ GR_AVX512_INLINE void store_sums_avx512(float* out, std::int64_t out_stride,
 }
 
 // sums[j] += weights[j][s] · the vectors of values.load(s, …), the s of `range` in this order.
-template <int kQueries, int kVectors, class Values>
+template <int kQueries, Near kNear = Near::first_level, int kVectors, class Values>
 GR_AVX512_INLINE void add_weighted_avx512(__m512 (*sums)[kVectors], const float* weights, Values values,
                                           BlockRange range, LinesAhead::Lines lines) noexcept {
     for (int s = range.first; s < range.last; ++s) {
-        bring_near(lines[s - range.first]);
+        bring_near<kNear>(lines[s - range.first]);
         __m512 value[kVectors];
         GR_UNROLL
         for (int v = 0; v < kVectors; ++v) value[v] = values.load(s, v);
