@@ -190,8 +190,8 @@ class Run {
             for_each_piece(
                 begin, end,
                 [&](Piece& piece, std::int64_t item) noexcept {
-                    // Later tokens see more: their tiles are begun first, so that the threads end together.
-                    take(piece, work_.n_tiles - 1 - item, 0, work_.last);
+                    // In the order of tokens: a thread's share are those whose queries it has made.
+                    take(piece, item, 0, work_.last);
                     piece.begin = segment_of(piece.tile.first);
                     piece.end = piece.tile.last;
                     return item + 1;

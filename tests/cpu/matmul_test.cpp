@@ -98,14 +98,14 @@ TEST_P(MatmulOf, InIntegersEveryOutputIsNearAndDependsOnItsRowAndTokenOnly) {
 INSTANTIATE_TEST_SUITE_P(Type, MatmulOf, testing::ValuesIn(kTypes),
                          [](const auto& param) { return std::string(quant::type_name(param.param)); });
 
-// Of other sizes and types, with and without a kernel for integers; few rows, and more than threads take at a
-// time.
+// Of other sizes and types, with and without a kernel for integers; few rows, and more rows and tokens than
+// threads take at a time.
 TEST(Matmul, ProductsTogetherAreThoseAlone) {
     constexpr std::int64_t n_in = 512;
     const RandomTensor large(Type::Q4_K, n_in, 2100, 1, 21);
     const RandomTensor small(Type::Q6_K, n_in, 5, 1, 22);
     const RandomTensor floats(Type::F32, n_in, 40, 1, 23);
-    for (const std::int64_t n_tokens : {1, 2, 3, 9})
+    for (const std::int64_t n_tokens : {1, 2, 3, 9, 300})
         for (const int n_threads : {1, 2, 3}) {
             ThreadTeam team(n_threads);
             const Scratch scratch(team.size(), tile_floats(n_in));
@@ -157,36 +157,38 @@ TEST(Matmul, MoreTokensThanAreTakenAtATimeGiveWhatEachDoes) {
     }
 }
 
+// Also of more tokens than threads take at a time.
 TEST(MatmulHeads, EachHeadHasItsMatrixAndItsStrides) {
     constexpr std::int64_t n_in = 32;
     constexpr std::int64_t n_out = 19;
     constexpr std::int64_t n_heads = 3;
     constexpr std::int64_t x_stride = 40;
     constexpr std::int64_t out_stride = 25;
-    constexpr std::int64_t n_tokens = 5;
     ThreadTeam team(2);
     const Scratch scratch(team.size(), tile_floats(n_in));
     const RandomTensor w(Type::Q8_0, n_in, n_out, n_heads, 9);
     const auto reference = w.decoded();
-    // Integers up to 16256, and one of 16256 in every head: they are exact.
-    auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
-    for (std::size_t i = 0; i < x.size(); ++i)
-        x[i] = i % x_stride == 7 ? 16256.0F : std::clamp(std::round(3000 * x[i]), -16256.0F, 16256.0F);
-    for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(n_tokens * n_heads)}) {
-        std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
-        matmul_heads(team, scratch, buffer,
-                     {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride}, out_stride, w.view,
-                     {x.data(), n_tokens, n_heads * x_stride, n_heads * x_stride}, x_stride);
-        for (std::int64_t t = 0; t < n_tokens; ++t)
-            for (std::int64_t h = 0; h < n_heads; ++h) {
-                for (std::int64_t r = 0; r < n_out; ++r)
-                    expect_dot(&reference[static_cast<std::size_t>((h * n_out + r) * n_in)],
-                               &x[static_cast<std::size_t>((t * n_heads + h) * x_stride)], n_in,
-                               out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)]);
-                for (std::int64_t r = n_out; r < out_stride; ++r)
-                    EXPECT_EQ(out[static_cast<std::size_t>((t * n_heads + h) * out_stride + r)], -1.0F)
-                        << "between heads";
-            }
+    for (const std::int64_t n_tokens : {5, 300}) {
+        // Integers up to 16256, and one of 16256 in every head: they are exact.
+        auto x = test::random_floats(n_tokens * n_heads * x_stride, 10);
+        for (std::size_t i = 0; i < x.size(); ++i)
+            x[i] = i % x_stride == 7 ? 16256.0F : std::clamp(std::round(3000 * x[i]), -16256.0F, 16256.0F);
+        for (const ActivationBuffer& buffer : {ActivationBuffer(), ActivationBuffer(n_tokens * n_heads)}) {
+            std::vector<float> out(static_cast<std::size_t>(n_tokens * n_heads * out_stride), -1.0F);
+            matmul_heads(team, scratch, buffer,
+                         {out.data(), n_tokens, n_heads * out_stride, n_heads * out_stride}, out_stride,
+                         w.view, {x.data(), n_tokens, n_heads * x_stride, n_heads * x_stride}, x_stride);
+            for (std::int64_t t = 0; t < n_tokens; ++t)
+                for (std::int64_t h = 0; h < n_heads; ++h) {
+                    const float* found = &out[static_cast<std::size_t>((t * n_heads + h) * out_stride)];
+                    for (std::int64_t r = 0; r < n_out; ++r)
+                        expect_dot(&reference[static_cast<std::size_t>((h * n_out + r) * n_in)],
+                                   &x[static_cast<std::size_t>((t * n_heads + h) * x_stride)], n_in,
+                                   found[r]);
+                    for (std::int64_t r = n_out; r < out_stride; ++r)
+                        EXPECT_EQ(found[r], -1.0F) << "between heads";
+                }
+        }
     }
 }
 

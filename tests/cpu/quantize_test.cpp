@@ -42,7 +42,7 @@ bool same_bits(const std::vector<ActivationBlock>& a, const std::vector<Activati
 class QuantizeOn : public testing::TestWithParam<Isa> {};
 
 TEST_P(QuantizeOn, EveryValueIsWithinHalfAScaleAndTheRestIsZero) {
-    for (const std::int64_t n : {1, 31, 32, 33, 100, 256, 257, 700}) {
+    for (const std::int64_t n : {1, 31, 32, 33, 100, 176, 256, 257, 448, 700}) {
         const auto x = test::random_floats(n, 1);
         const auto blocks = quantized(GetParam(), x);
         for (std::size_t i = 0; i < blocks.size() * 256; ++i) {
