@@ -86,8 +86,8 @@ GR_AVX512 void score_avx512(float* scores, const float* const* queries, int n_qu
         for (int first = 0; first < n_queries; first += size)
             for (int p = 0; p < kBlockPositions; p += 16 * kVectors)
                 score_group<Half, kNear, kHalfGroup>(std::min(size, n_queries - first),
-                                              scores + first * kBlockPositions + p, queries + first,
-                                              keys + 2 * p, begin, end, ahead.take(end - begin));
+                                                     scores + first * kBlockPositions + p, queries + first,
+                                                     keys + 2 * p, begin, end, ahead.take(end - begin));
     }
 }
 
@@ -120,7 +120,8 @@ GR_AVX512_INLINE void accumulate_group(int n, float* out, std::int64_t out_strid
     if (n == kQueries) {
         accumulate_tile<Half, kNear, kQueries>(out, out_stride, factors, weights, rows, at, range, lines);
     } else if constexpr (kQueries > 1) {
-        accumulate_group<Half, kNear, kQueries - 1>(n, out, out_stride, factors, weights, rows, at, range, lines);
+        accumulate_group<Half, kNear, kQueries - 1>(n, out, out_stride, factors, weights, rows, at, range,
+                                                    lines);
     }
 }
 
@@ -138,8 +139,7 @@ GR_AVX512 void accumulate_avx512(float* out, std::int64_t out_stride, const floa
 }
 
 template <class Half, Near kNear>
-constexpr HalfAttention kKernels{pack_keys_avx512, score_avx512<Half, kNear>,
-                                 accumulate_avx512<Half, kNear>};
+constexpr HalfAttention kKernels{pack_keys_avx512, score_avx512<Half, kNear>, accumulate_avx512<Half, kNear>};
 
 template <class Half>
 const HalfAttention* kernels_for(Isa isa) noexcept {

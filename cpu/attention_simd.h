@@ -23,13 +23,14 @@ inline int group_size(int n, int most = kGroup) noexcept {
     return (n + n_groups - 1) / n_groups;
 }
 
-// Where lines ahead are brought to. A block is more than the first-level cache holds, but what is fetched into
-// that one sets the processor to fetching ahead by itself, too: on Zen 5, a query per head, 25 instead of
-// 23.5 GB/s. Cores with AMX wait at such fetches, with as many as the first-level cache can have under way:
-// F16 is read 1.1 to 1.2 times as fast through the second-level one.
+// Where lines ahead are brought to. A block is more than the first-level cache holds, but what is fetched
+// into that one sets the processor to fetching ahead by itself, too: on Zen 5, a query per head, 25 instead
+// of 23.5 GB/s. Cores with AMX wait at such fetches, with as many as the first-level cache can have under
+// way: F16 is read 1.1 to 1.3 times as fast through the second-level one.
 enum class Near { first_level, second_level };
 
-// Inlined early, since g++ 12 takes a function that only prefetches for one without effect and drops the call.
+// Inlined early, since g++ 12 takes a function that only prefetches for one without effect and drops the
+// call.
 template <Near kNear = Near::first_level>
 [[gnu::always_inline]] inline void bring_near(const std::byte* line) noexcept {
     _mm_prefetch(line, kNear == Near::first_level ? _MM_HINT_T0 : _MM_HINT_T1);
