@@ -30,7 +30,7 @@ void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& bu
         vectors.quantized = buffer.rows(x.n_rows, x.n_cols);
         quantize_rows(team, vectors.quantized, x);
     }
-    const VectorParts parts(x.n_rows);
+    const VectorParts parts(x.n_rows, vectors_at_a_time(k, x.n_cols));
     // The tiles [first, last) of all products and a part of the vectors.
     const auto multiply = [&](std::int64_t part, std::int64_t first, std::int64_t last, int thread) noexcept {
         const std::int64_t first_token = parts.first(part);
@@ -77,7 +77,7 @@ void matmul_heads(ThreadTeam& team, const Scratch& scratch, const ActivationBuff
         quantized = buffer.rows(n_heads * x.n_rows, n_in);
         quantize_heads(team, quantized, x, n_heads, n_in, x_stride);
     }
-    const VectorParts parts(x.n_rows);
+    const VectorParts parts(x.n_rows, vectors_at_a_time(k, n_in));
     // The heads of the first part of the tokens, of the second, …
     for_each_run(team, parts.n_parts() * n_heads, n_out, x.n_rows,
                  [&](std::int64_t part_and_head, std::int64_t first, std::int64_t last, int thread) noexcept {

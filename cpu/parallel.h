@@ -99,8 +99,9 @@ class ThreadTeam {
     std::atomic<int> n_shares_{1};
     std::atomic<int> n_active_{1};  // also what threads that take no part watch
 
-    std::vector<Share> shares_;                            // one for each thread
-    alignas(64) std::atomic<std::int64_t> n_done_{0};      // ranges finished
+    std::vector<Share> shares_;  // one for each thread
+    // Ranges finished, by threads that have found no more in a share.
+    alignas(64) std::atomic<std::int64_t> n_done_{0};
     alignas(64) std::atomic<std::uint32_t> n_regions_{0};  // what sleeping workers watch
     std::atomic<int> n_asleep_{0};
     std::atomic<bool> failed_{false};

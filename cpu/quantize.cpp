@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kValues = ActivationBlock::kValues;
 constexpr int kGroup = ActivationBlock::kGroup;
+constexpr int kPart = 16;  // floats of a vector of AVX-512
 constexpr std::uint32_t kMagnitude = 0x7fffffffU;
 constexpr std::uint32_t kInfinity = 0x7f800000U;
 
@@ -130,9 +131,8 @@ GR_AVX512_INLINE void add_up_plane_avx512(ActivationBlock& block, int plane) noe
     _mm_store_si128(reinterpret_cast<__m128i*>(block.wide_sums[plane]), _mm256_cvtepi32_epi16(pairs));
 }
 
-// A block of 16 · n_parts values; those beyond are zero.
+// A block of kPart · n_parts values; those beyond are zero.
 GR_AVX512_INLINE void quantize_parts_avx512(ActivationBlock& block, const float* x, int n_parts) noexcept {
-    constexpr int kPart = 16;
     const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMagnitude));
     __m512i magnitudes = _mm512_setzero_si512();
     GR_UNROLL
@@ -159,7 +159,7 @@ GR_AVX512_INLINE void quantize_parts_avx512(ActivationBlock& block, const float*
 }
 
 GR_AVX512 void quantize_block_avx512(ActivationBlock& block, const float* x) noexcept {
-    quantize_parts_avx512(block, x, kValues / 16);
+    quantize_parts_avx512(block, x, kValues / kPart);
 }
 
 GR_AVX512 [[gnu::noinline]] void quantize_part_of_block_avx512(ActivationBlock& block, const float* x,
@@ -189,11 +189,12 @@ void quantize_row_avx2(ActivationBlock* blocks, const float* x, std::int64_t n_v
 
 void quantize_row_avx512(ActivationBlock* blocks, const float* x, std::int64_t n_values) noexcept {
     const std::int64_t n_left = n_values % kValues;
-    if (n_left % 16 != 0) return quantize_row(blocks, x, n_values, quantize_block_avx512);
+    if (n_left % kPart != 0) return quantize_row(blocks, x, n_values, quantize_block_avx512);
     quantize_row(blocks, x, n_values - n_left, quantize_block_avx512);
     const std::int64_t n_whole = n_values / kValues;
     if (n_left > 0)
-        quantize_part_of_block_avx512(blocks[n_whole], x + n_whole * kValues, static_cast<int>(n_left / 16));
+        quantize_part_of_block_avx512(blocks[n_whole], x + n_whole * kValues,
+                                      static_cast<int>(n_left / kPart));
 }
 
 void quantize_rows(ThreadTeam& team, ActivationRows rows, ConstMatrixView x) {

@@ -72,15 +72,24 @@ void for_each_range(ThreadTeam& team, std::int64_t n_tiles, std::int64_t n_vecto
     team.parallel_for(n_tiles, tiles, body);
 }
 
-// Many vectors of a product, in parts of up to 256, which are done one after the other: with each part all of
-// the rows. Rows are laid out as often as without parts, and a thread's own share (HandOut) is made of the
-// same vectors as in the regions before and after; it packs no others.
+// Vectors for whose products with a tile scratch has room.
+inline constexpr std::int64_t kMostTileVectors = ActivationBlock::kValues;
+
+// Vectors that rows of this length meet once they are laid out; for the next ones they are laid out again.
+inline std::int64_t vectors_at_a_time(const Kernels& kernels, std::int64_t row_values) noexcept {
+    return packs_vectors(kernels) ? most_packed_vectors(row_values) : kMostTileVectors;
+}
+
+// Many vectors of a product, in as few parts of up to `most` as there can be (a multiple of 16; see
+// vectors_at_a_time()), done one after the other: with each part all of the rows. With as many parts as
+// threads a thread's own share (HandOut) is made of the vectors that it wrote in the region before, and it
+// packs no others.
 class VectorParts {
   public:
-    explicit constexpr VectorParts(std::int64_t n_vectors) noexcept
+    constexpr VectorParts(std::int64_t n_vectors, std::int64_t most) noexcept
         : n_vectors_(n_vectors),
           n_groups_((n_vectors + PackedVectors::kVectors - 1) / PackedVectors::kVectors),
-          n_parts_(std::max<std::int64_t>(1, (n_groups_ + kMostPackedGroups - 1) / kMostPackedGroups)) {}
+          n_parts_(std::max<std::int64_t>(1, (n_vectors + most - 1) / most)) {}
 
     constexpr std::int64_t n_parts() const noexcept { return n_parts_; }
     constexpr std::int64_t first(std::int64_t part) const noexcept {
@@ -161,7 +170,8 @@ class RowRun {
     // For parts of the run, n rows from `row` on, and every j < n_vectors: store(j, row, dots, n) with
     // dots[r] = row (row + r) · vector number index(j), n <= kRunRows. A result depends on its row and its
     // vector only, not on n_vectors.
-    // `packed` tells of the scratch: the same for runs that meet the same vectors in the same planes.
+    // `packed` tells of the scratch: one for the runs of a thread that, one after the other, meet the same
+    // vectors in the same planes.
     template <class IndexOf, class Store>
     void multiply(std::int64_t n_vectors, const RunVectors& vectors, IndexOf&& index, Store&& store,
                   PackedInScratch& packed) const noexcept {
@@ -224,10 +234,9 @@ class RowRun {
     template <class IndexOf, class Store>
     void multiply_tile(const Rows& rows, std::int64_t n_vectors, const ActivationRows& vectors,
                        IndexOf&& index, Store&& store) const noexcept {
-        constexpr std::int64_t kMost = ActivationBlock::kValues;  // for which scratch has room
-        for (std::int64_t first = 0; first < n_vectors; first += kMost) {
-            const std::int64_t n = std::min(kMost, n_vectors - first);
-            const ActivationBlock* x[kMost];
+        for (std::int64_t first = 0; first < n_vectors; first += kMostTileVectors) {
+            const std::int64_t n = std::min(kMostTileVectors, n_vectors - first);
+            const ActivationBlock* x[kMostTileVectors];
             for (std::int64_t j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
             quant_dot_->dot_tile(rows.blocks, w_.row_bytes(), rows.n, x, static_cast<int>(n), planes_,
                                  w_.row_values(), scratch_);

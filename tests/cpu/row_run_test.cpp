@@ -33,17 +33,18 @@ TEST(ForEachRun, EveryRowComesOnceWhateverTheThreadsAndVectors) {
 }
 
 TEST(VectorParts, AreNoMoreThanNeedBe) {
-    for (std::int64_t n = 0; n < 3000; ++n) {
-        const VectorParts parts(n);
-        ASSERT_EQ(parts.n_parts(), std::max<std::int64_t>(1, (n + 255) / 256));
-        ASSERT_EQ(parts.first(0), 0);
-        ASSERT_EQ(parts.first(parts.n_parts()), n);
-        for (std::int64_t part = 0; part < parts.n_parts(); ++part) {
-            ASSERT_EQ(parts.first(part) % PackedVectors::kVectors, 0) << n;
-            ASSERT_LE(parts.size(part), 256) << n;
-            ASSERT_TRUE(n == 0 || parts.size(part) > 0) << n;
+    for (const std::int64_t most : {32, 224, 256})
+        for (std::int64_t n = 0; n < 3000; ++n) {
+            const VectorParts parts(n, most);
+            ASSERT_EQ(parts.n_parts(), std::max<std::int64_t>(1, (n + most - 1) / most));
+            ASSERT_EQ(parts.first(0), 0);
+            ASSERT_EQ(parts.first(parts.n_parts()), n);
+            for (std::int64_t part = 0; part < parts.n_parts(); ++part) {
+                ASSERT_EQ(parts.first(part) % PackedVectors::kVectors, 0) << n;
+                ASSERT_LE(parts.size(part), most) << n;
+                ASSERT_TRUE(n == 0 || parts.size(part) > 0) << n;
+            }
         }
-    }
 }
 
 // Scratch is allocated for the longest rows of a model and serves all others.
