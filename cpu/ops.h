@@ -91,7 +91,7 @@ class Ops {
         cpu::layer_norm(team_, out, x, weight.data(), bias.data(), eps);
     }
     void store_rows(const KvRows& rows, std::int64_t first_position, ConstMatrixView from) {
-        cpu::store_rows(rows, first_position, from);
+        cpu::store_rows(team_, rows, first_position, from);
     }
     void mla_attention(MatrixView out, ConstMatrixView q, const KvRows& cache, std::int64_t first_position,
                        const MlaShape& shape, std::span<const std::int32_t> visible, std::int64_t n_visible) {

@@ -12,8 +12,6 @@
 namespace greenroom::quant {
 namespace {
 
-using EncodeFn = void (*)(const float* values, std::byte* blocks, std::int64_t n_values) noexcept;
-
 void encode_f32(const float* values, std::byte* blocks, std::int64_t n_values) noexcept {
     std::copy_n(reinterpret_cast<const std::byte*>(values), n_values * 4, blocks);
 }
@@ -36,17 +34,6 @@ void encode_blocks(const float* values, std::byte* blocks, std::int64_t n_values
     }
 }
 
-EncodeFn find_encoder(Type type) noexcept {
-    if (type == Type::F32) return encode_f32;
-    if (type == Type::F16) return encode_16_bit<f32_to_f16>;
-    if (type == Type::BF16) return encode_16_bit<f32_to_bf16>;
-    if (type == Type::Q8_0) return encode_blocks<BlockQ8_0>;
-    if (type == Type::Q8_K) return encode_blocks<BlockQ8K>;
-    if (type == Type::Q4_0) return encode_blocks<BlockQ4_0>;
-    if (type == Type::Q4_K) return encode_blocks<BlockQ4K>;
-    return nullptr;
-}
-
 // The first value of largest magnitude, with its sign; NaN if there is a NaN.
 float signed_peak(const float* x, int n) noexcept {
     float peak = 0.0f;
@@ -58,6 +45,17 @@ float signed_peak(const float* x, int n) noexcept {
 }
 
 }  // namespace
+
+EncodeFn find_encoder(Type type) noexcept {
+    if (type == Type::F32) return encode_f32;
+    if (type == Type::F16) return encode_16_bit<f32_to_f16>;
+    if (type == Type::BF16) return encode_16_bit<f32_to_bf16>;
+    if (type == Type::Q8_0) return encode_blocks<BlockQ8_0>;
+    if (type == Type::Q8_K) return encode_blocks<BlockQ8K>;
+    if (type == Type::Q4_0) return encode_blocks<BlockQ4_0>;
+    if (type == Type::Q4_K) return encode_blocks<BlockQ4K>;
+    return nullptr;
+}
 
 bool encodable(Type type) noexcept { return find_encoder(type) != nullptr; }
 

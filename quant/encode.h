@@ -22,12 +22,18 @@
 
 namespace greenroom::quant {
 
-// Whether encode_row() knows the type.
+// Writes row_bytes(type, n_values) bytes to blocks, which needs no alignment and overlaps nothing. n_values:
+// a multiple of the type's block_values.
+using EncodeFn = void (*)(const float* values, std::byte* blocks, std::int64_t n_values) noexcept;
+
+// The encoder of a type, or nullptr for one that isn't encodable.
+EncodeFn find_encoder(Type type) noexcept;
+
+// Whether there is one.
 bool encodable(Type type) noexcept;
 
-// Writes row_bytes(type, n_values) bytes to blocks, which needs no alignment and overlaps nothing. n_values
-// is a multiple of the type's block_values. Throws Error{internal} for a type that isn't encodable or a row
-// that isn't a whole number of blocks.
+// Calls it. Throws Error{internal} for a type that isn't encodable or a row that isn't a whole number of
+// blocks.
 void encode_row(Type type, const float* values, std::byte* blocks, std::int64_t n_values);
 
 }  // namespace greenroom::quant

@@ -29,11 +29,12 @@ class Cache {
 
     void store(std::int64_t first_position, const float* values, std::int64_t n) {
         const std::int64_t n_columns = rows_.n_heads * rows_.n_values;
-        store_rows(rows_, first_position, {values, n, n_columns, n_columns});
+        store_rows(team_, rows_, first_position, {values, n, n_columns, n_columns});
     }
     const KvRows& rows() const { return rows_; }
 
   private:
+    ThreadTeam team_{1};
     KvRows rows_;
     std::vector<std::byte> bytes_;
 };

@@ -27,8 +27,9 @@ class DeviceCache {
           device_(stream, bytes_.size()) {
         const std::int64_t n_columns = n_heads * n_values;
         const std::int64_t n_positions = static_cast<std::int64_t>(values.size()) / n_columns;
+        cpu::ThreadTeam team(1);
         for (std::int64_t p = 0; p < n_positions; ++p)
-            cpu::store_rows(host_, p, {values.data() + p * n_columns, 1, n_columns, n_columns});
+            cpu::store_rows(team, host_, p, {values.data() + p * n_columns, 1, n_columns, n_columns});
         copy_to_device(stream, device_.data(), bytes_.data(), static_cast<std::int64_t>(bytes_.size()));
         stream.synchronize();
     }

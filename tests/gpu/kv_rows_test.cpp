@@ -31,7 +31,8 @@ class StoreRowsTest : public test::GpuTest {
         Stream stream;
         const std::int64_t n_columns = static_cast<std::int64_t>(values.size()) / n_tokens;
         const test::DeviceCache cache(stream, type, n_rows, n_columns / n_heads, {}, n_heads);
-        cpu::store_rows(cache.host(), first_position, {values.data(), n_tokens, n_columns, n_columns});
+        cpu::ThreadTeam team(1);
+        cpu::store_rows(team, cache.host(), first_position, {values.data(), n_tokens, n_columns, n_columns});
         const DeviceArray<float> from(stream, values);
         const auto step = test::step_at(stream, first_position);
         store_rows(stream, cache.device(), step.data(), from.matrix(n_tokens, n_columns));
