@@ -16,35 +16,16 @@ std::int64_t row_grain(std::int64_t n_cols) noexcept {
     return std::max<std::int64_t>(1, kValuesPerTask / std::max<std::int64_t>(1, n_cols));
 }
 
-// Σ x², in eight sums that do not wait for each other.
-double sum_of_squares(const float* x, std::int64_t n) noexcept {
-    constexpr int kSums = 8;
-    double sums[kSums] = {};
-    std::int64_t i = 0;
-    for (; i + kSums <= n; i += kSums)
-        for (int k = 0; k < kSums; ++k)
-            sums[k] += static_cast<double>(x[i + k]) * static_cast<double>(x[i + k]);
-    for (int k = 0; i < n; ++i, ++k) sums[k] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
 }  // namespace
 
 void rms_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, float eps) {
     assert(out.n_rows == x.n_rows && out.n_cols == x.n_cols);
-    team.parallel_for(
-        x.n_rows, row_grain(x.n_cols), [&](std::int64_t first, std::int64_t last, int) noexcept {
-            for (std::int64_t t = first; t < last; ++t) {
-                const float* in = x.row(t);
-                const auto mean =
-                    static_cast<float>(sum_of_squares(in, x.n_cols) / static_cast<double>(x.n_cols));
-                const float factor = 1.0F / std::sqrt(mean + eps);
-                float* to = out.row(t);
-                for (std::int64_t i = 0; i < x.n_cols; ++i) to[i] = in[i] * factor;
-                if (weight == nullptr) continue;
-                for (std::int64_t i = 0; i < x.n_cols; ++i) to[i] *= weight[i];
-            }
-        });
+    const Kernels& k = kernels();
+    team.parallel_for(x.n_rows, row_grain(x.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              k.rms_norm(out.row(t), x.row(t), weight, eps, x.n_cols);
+                      });
 }
 
 void layer_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float* weight, const float* bias,
@@ -109,7 +90,7 @@ void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrix
             }
         }
     };
-    team.parallel_for(x.n_rows, row_grain(n_heads * angles.n_cols), rotate_rows);
+    team.parallel_for(x.n_rows, row_grain(4 * n_heads * angles.n_cols), rotate_rows);
 }
 
 void glu(ThreadTeam& team, MatrixView gate, ConstMatrixView up, Glu kind) {

@@ -46,6 +46,10 @@ struct Kernels {
     // out[i] = join_glu(kind, gate[i], up[i]), see activation.h; out may be gate or up. What a value gives
     // depends neither on n nor on its place. Within a few units in the last place of the reference.
     void (*glu)(Glu kind, float* out, const float* gate, const float* up, std::int64_t n) noexcept;
+
+    // out[i] = x[i] / sqrt(mean of x² + eps) · weight[i], without weights where there are none (nullptr); out
+    // may be x. The same bits on every ISA.
+    void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t n) noexcept;
 };
 
 // The table of the selected ISA (select_isa(), evaluated at the first call; may throw what that throws).

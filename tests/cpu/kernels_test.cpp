@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -101,6 +102,22 @@ TEST_P(KernelsOf, AxpyOfFourIsBitForBitFourAxpys) {
             k.axpy_f32(expected.data(), s[static_cast<std::size_t>(j)], vectors[j], n);
         EXPECT_EQ(y, expected) << "n = " << n;
     }
+}
+
+TEST_P(KernelsOf, RmsNormIsBitForBitTheReferencesAlsoInPlace) {
+    const auto x = test::random_floats(kLongest, 5);
+    const auto weight = test::random_floats(kLongest, 6);
+    for (const float* weights : {weight.data(), static_cast<const float*>(nullptr)})
+        for (std::int64_t n = 1; n <= kLongest; ++n) {
+            std::vector<float> expected(kLongest, 77.0F);
+            reference.rms_norm(expected.data(), x.data(), weights, 1e-6F, n);
+            std::vector<float> out(kLongest, 77.0F);
+            k.rms_norm(out.data(), x.data(), weights, 1e-6F, n);
+            EXPECT_EQ(out, expected) << "n = " << n;
+            std::vector<float> in_place = x;
+            k.rms_norm(in_place.data(), in_place.data(), weights, 1e-6F, n);
+            EXPECT_TRUE(std::equal(in_place.begin(), in_place.begin() + n, expected.begin())) << "n = " << n;
+        }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, KernelsOf, testing::ValuesIn(available_isas()),
