@@ -68,16 +68,17 @@ void route_token(std::int32_t* experts, float* weights, const float* logits, std
         selection[e] = bias.empty() ? scores[e] : scores[e] + bias[static_cast<std::size_t>(e)];
     if (rule.n_groups > 1) limit_groups(selection, rule);
 
+    // NaN logits compare false everywhere: the first expert that is not taken yet then wins, so ids stay
+    // distinct. One that is taken wins no more.
+    int first_left = 0;
     for (int k = 0; k < rule.top_k; ++k) {
-        // NaN logits compare false everywhere: the first expert that is not taken yet then wins, so ids stay
-        // distinct.
-        int chosen = -1;
-        for (int e = 0; e < n; ++e) {
-            if (std::find(experts, experts + k, e) != experts + k) continue;
-            if (chosen < 0 || selection[e] > selection[chosen]) chosen = e;
-        }
+        while (std::find(experts, experts + k, first_left) != experts + k) ++first_left;
+        int chosen = first_left;
+        for (int e = first_left + 1; e < n; ++e)
+            if (selection[e] > selection[chosen]) chosen = e;
         experts[k] = chosen;
         weights[k] = scores[chosen];
+        selection[chosen] = kNever;
     }
     if (rule.scoring == RouterRule::Scoring::softmax_of_chosen) softmax(weights, weights, rule.top_k);
     float sum = 0;

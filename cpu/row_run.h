@@ -163,6 +163,7 @@ class RowRun {
           quant_dot_(quant_dot),
           planes_(planes),
           w_(w),
+          row_bytes_(w.row_bytes()),
           first_(first),
           last_(last),
           scratch_(scratch) {}
@@ -184,7 +185,7 @@ class RowRun {
         if (one) fetch_first_rows();
         const std::int64_t step = one ? kRunRows : kTileRows;
         for (std::int64_t row = first_; row < last_; row += step) {
-            const Rows rows{row, w_.row(row), static_cast<int>(std::min(step, last_ - row))};
+            const Rows rows{row, row_at(row), static_cast<int>(std::min(step, last_ - row))};
             if (quant_dot_ == nullptr && n_vectors < kVectors && w_.type == quant::Type::F16)
                 multiply_rows_by_floats(rows, kernels_.dot_f16, n_vectors, vectors.x, index, store);
             else if (quant_dot_ == nullptr && n_vectors < kVectors && w_.type == quant::Type::BF16)
@@ -206,12 +207,14 @@ class RowRun {
         int n;
     };
 
+    const std::byte* row_at(std::int64_t row) const noexcept { return w_.data + row * row_bytes_; }
+
     // Asks for the rows that dot_rows() does not fetch itself.
     void fetch_first_rows() const noexcept {
         constexpr std::int64_t kLine = 64;
-        const std::int64_t n_bytes =
-            std::min(kRowsAhead + 3 * w_.row_bytes(), (last_ - first_) * w_.row_bytes());
-        for (std::int64_t at = 0; at < n_bytes; at += kLine) __builtin_prefetch(w_.row(first_) + at, 0, 3);
+        const std::byte* rows = row_at(first_);
+        const std::int64_t n_bytes = std::min(kRowsAhead + 3 * row_bytes_, (last_ - first_) * row_bytes_);
+        for (std::int64_t at = 0; at < n_bytes; at += kLine) __builtin_prefetch(rows + at, 0, 3);
     }
 
     // From how many vectors on it pays to lay the rows out.
@@ -225,7 +228,7 @@ class RowRun {
                        IndexOf&& index, Store&& store) const noexcept {
         for (std::int64_t j = 0; j < n_vectors; ++j) {
             float dots[kRunRows];
-            quant_dot_->dot_rows(rows.blocks, w_.row_bytes(), rows.n, vectors.row(index(j)), planes_,
+            quant_dot_->dot_rows(rows.blocks, row_bytes_, rows.n, vectors.row(index(j)), planes_,
                                  w_.row_values(), dots);
             store(j, rows.first, static_cast<const float*>(dots), rows.n);
         }
@@ -238,7 +241,7 @@ class RowRun {
             const std::int64_t n = std::min(kMostTileVectors, n_vectors - first);
             const ActivationBlock* x[kMostTileVectors];
             for (std::int64_t j = 0; j < n; ++j) x[j] = vectors.row(index(first + j));
-            quant_dot_->dot_tile(rows.blocks, w_.row_bytes(), rows.n, x, static_cast<int>(n), planes_,
+            quant_dot_->dot_tile(rows.blocks, row_bytes_, rows.n, x, static_cast<int>(n), planes_,
                                  w_.row_values(), scratch_);
             for (std::int64_t j = 0; j < n; ++j)
                 store(first + j, rows.first, static_cast<const float*>(scratch_ + j * kTileRows), rows.n);
@@ -262,8 +265,8 @@ class RowRun {
             }
             for (std::int64_t row = first_; row < last_; row += kTileRows) {
                 const auto n_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, last_ - row));
-                quant_dot_->dot_packed(w_.row(row), w_.row_bytes(), n_rows, packed, n, planes_,
-                                       w_.row_values(), dots);
+                quant_dot_->dot_packed(row_at(row), row_bytes_, n_rows, packed, n, planes_, w_.row_values(),
+                                       dots);
                 for (int j = 0; j < n; ++j)
                     store(first + j, row, static_cast<const float*>(dots + j * kTileRows), n_rows);
             }
@@ -278,7 +281,7 @@ class RowRun {
         const quant::DecodeFn decode = find_row_decoder(w_.type, kernels_.isa);
         const std::int64_t n_values = w_.row_values();
         for (int r = 0; r < rows.n; ++r)
-            decode(rows.blocks + r * w_.row_bytes(), scratch_ + r * n_values, n_values);
+            decode(rows.blocks + r * row_bytes_, scratch_ + r * n_values, n_values);
         return scratch_;
     }
 
@@ -290,7 +293,7 @@ class RowRun {
             const float* one = x.row(index(j));
             float dots[kTileRows] = {};
             for (int r = 0; r < rows.n; ++r)
-                dots[r] = dot(rows.blocks + r * w_.row_bytes(), one, w_.row_values());
+                dots[r] = dot(rows.blocks + r * row_bytes_, one, w_.row_values());
             store(j, rows.first, static_cast<const float*>(dots), rows.n);
         }
     }
@@ -326,6 +329,7 @@ class RowRun {
     const QuantDot* quant_dot_;
     Planes planes_;
     TensorView w_;
+    std::int64_t row_bytes_;  // of w; found once
     std::int64_t first_;
     std::int64_t last_;
     float* scratch_;  // room for a tile in float32, or for its products
