@@ -52,17 +52,23 @@ void layer_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float
         });
 }
 
-void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::span<const float> frequencies,
-                 float magnitude) noexcept {
+void rope_angles(ThreadTeam& team, MatrixView out, std::span<const std::int32_t> positions,
+                 std::span<const float> frequencies, float magnitude) {
     assert(out.n_cols == 2 * static_cast<std::int64_t>(frequencies.size()));
-    for (std::size_t t = 0; t < positions.size(); ++t) {
-        float* row = out.row(static_cast<std::int64_t>(t));
-        for (std::size_t i = 0; i < frequencies.size(); ++i) {
-            const float theta = static_cast<float>(positions[t]) * frequencies[i];
-            row[2 * i] = std::cos(theta) * magnitude;
-            row[2 * i + 1] = std::sin(theta) * magnitude;
-        }
-    }
+    constexpr std::int64_t kCostOfAngle = 16;  // of other operations
+    team.parallel_for(static_cast<std::int64_t>(positions.size()), row_grain(kCostOfAngle * out.n_cols),
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t) {
+                              const auto position =
+                                  static_cast<float>(positions[static_cast<std::size_t>(t)]);
+                              float* row = out.row(t);
+                              for (std::size_t i = 0; i < frequencies.size(); ++i) {
+                                  const float theta = position * frequencies[i];
+                                  row[2 * i] = std::cos(theta) * magnitude;
+                                  row[2 * i + 1] = std::sin(theta) * magnitude;
+                              }
+                          }
+                      });
 }
 
 void rope(ThreadTeam& team, MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride,

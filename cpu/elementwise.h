@@ -24,8 +24,8 @@ void layer_norm(ThreadTeam& team, MatrixView out, ConstMatrixView x, const float
 // Angles of the rotary embedding (Su et al. 2021, arXiv:2104.09864, eq. 34): out[t] = cos θ_0, sin θ_0, cos
 // θ_1, … with θ_i = positions[t] · frequencies[i], each multiplied by `magnitude` (YaRN's attention factor,
 // else 1). out: [n_tokens, 2 · frequencies.size()].
-void rope_angles(MatrixView out, std::span<const std::int32_t> positions, std::span<const float> frequencies,
-                 float magnitude) noexcept;
+void rope_angles(ThreadTeam& team, MatrixView out, std::span<const std::int32_t> positions,
+                 std::span<const float> frequencies, float magnitude);
 
 // Rotates angles.n_cols values in each of n_heads heads of a row: head h is read at x + h · x_stride and
 // written at out + h · out_stride. In place when both are the same.

@@ -7,10 +7,16 @@
 #include <cassert>
 
 namespace greenroom::cpu {
-void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
+
+void embed(ThreadTeam& team, MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) {
     const quant::DecodeFn decode = find_row_decoder(table.type);
-    for (std::size_t t = 0; t < ids.size(); ++t)
-        decode(table.row(ids[t]), out.row(static_cast<std::int64_t>(t)), table.row_values());
+    constexpr std::int64_t kTokensPerTask = 8;
+    team.parallel_for(static_cast<std::int64_t>(ids.size()), kTokensPerTask,
+                      [&](std::int64_t first, std::int64_t last, int) noexcept {
+                          for (std::int64_t t = first; t < last; ++t)
+                              decode(table.row(ids[static_cast<std::size_t>(t)]), out.row(t),
+                                     table.row_values());
+                      });
 }
 
 void matmul(ThreadTeam& team, const Scratch& scratch, const ActivationBuffer& buffer,

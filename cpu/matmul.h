@@ -20,7 +20,7 @@
 namespace greenroom::cpu {
 
 // out[t] = row ids[t] of the table, decoded.  table: [n_vocab rows, d_model]; out: [n_tokens, d_model].
-void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept;
+void embed(ThreadTeam& team, MatrixView out, const TensorView& table, std::span<const std::int32_t> ids);
 
 // out[t][r] = Σ_k w[r][k] · x[t][k] of each product, whose rows are handed out together.
 // w: [n_out rows, n_in]; x: [n_tokens, n_in]; out: [n_tokens, n_out].

@@ -61,8 +61,8 @@ class Ops {
     }
     void zero(std::span<float> x) noexcept { std::fill(x.begin(), x.end(), 0.0F); }
 
-    void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) noexcept {
-        cpu::embed(out, table, ids);
+    void embed(MatrixView out, const TensorView& table, std::span<const std::int32_t> ids) {
+        cpu::embed(team_, out, table, ids);
     }
     void rms_norm(MatrixView out, ConstMatrixView x, std::span<const float> weight, float eps) {
         cpu::rms_norm(team_, out, x, weight.data(), eps);
@@ -79,8 +79,8 @@ class Ops {
         cpu::matmul_heads_transposed(team_, scratch_, out, out_stride, w, x, x_stride);
     }
     void rope_angles(MatrixView out, std::span<const std::int32_t> positions,
-                     std::span<const float> frequencies, float magnitude) noexcept {
-        cpu::rope_angles(out, positions, frequencies, magnitude);
+                     std::span<const float> frequencies, float magnitude) {
+        cpu::rope_angles(team_, out, positions, frequencies, magnitude);
     }
     void rope(MatrixView out, std::int64_t out_stride, ConstMatrixView x, std::int64_t x_stride, int n_heads,
               ConstMatrixView angles, RopePairing pairing) {

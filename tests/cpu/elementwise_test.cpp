@@ -84,7 +84,7 @@ void expect_rotation(RopePairing pairing, std::size_t first_of_pair_1, std::size
     const std::vector<float> frequencies = {1.0F, 0.25F};
     const std::vector<std::int32_t> positions = {0, 7};
     std::vector<float> angles(2 * 4);
-    rope_angles({angles.data(), 2, 4, 4}, positions, frequencies, 2.0F);
+    rope_angles(team, {angles.data(), 2, 4, 4}, positions, frequencies, 2.0F);
 
     constexpr std::int64_t n_heads = 2;
     constexpr std::int64_t x_stride = 6;  // two values of each head are not rotated

@@ -197,7 +197,8 @@ TEST(Embed, RowsAreDecoded) {
     const auto reference = table.decoded();
     const std::int32_t ids[] = {9, 0, 9, 4};
     std::vector<float> out(4 * 256);
-    embed({out.data(), 4, 256, 256}, table.view, ids);
+    ThreadTeam team(1);
+    embed(team, {out.data(), 4, 256, 256}, table.view, ids);
     for (std::size_t t = 0; t < 4; ++t)
         for (std::size_t i = 0; i < 256; ++i)
             EXPECT_EQ(out[t * 256 + i],

@@ -31,7 +31,8 @@ class RopeTest : public test::GpuTest {
                                   const std::vector<float>& f) const {
         const auto n_cols = static_cast<std::int64_t>(2 * f.size());
         std::vector<float> angles(positions.size() * 2 * f.size());
-        cpu::rope_angles({angles.data(), static_cast<std::int64_t>(positions.size()), n_cols, n_cols},
+        cpu::ThreadTeam team(1);
+        cpu::rope_angles(team, {angles.data(), static_cast<std::int64_t>(positions.size()), n_cols, n_cols},
                          positions, f, 1.2F);
         return angles;
     }
