@@ -88,8 +88,7 @@ void ThreadTeam::set_active(int n_active) noexcept {
     n_active_.notify_all();
 }
 
-void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, HandOut hand_out, const void* task,
-                     Call call) {
+void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, const void* task, Call call) {
     GR_CHECK(grain > 0 && n_items >= 0);
     const std::int64_t n_ranges = (n_items + grain - 1) / grain;
     GR_CHECK(n_ranges < static_cast<std::int64_t>(kClosed));
@@ -100,12 +99,11 @@ void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, HandOut hand_out,
     }
 
     // The ticket is closed, so nobody claims anything while these change.
-    const int n_shares = hand_out == HandOut::in_order ? 1 : n_active();
+    const int n_shares = n_active();
     task_.store(task, std::memory_order_release);
     call_.store(call, std::memory_order_release);
     n_items_.store(n_items, std::memory_order_release);
     grain_.store(grain, std::memory_order_release);
-    n_shares_.store(n_shares, std::memory_order_release);
     n_done_.store(0, std::memory_order_relaxed);
     failed_.store(false, std::memory_order_relaxed);
     const std::uint64_t region = n_regions_.load(std::memory_order_relaxed) + std::uint64_t{1};
@@ -130,7 +128,7 @@ void ThreadTeam::run(std::int64_t n_items, std::int64_t grain, HandOut hand_out,
 
 // Claims ranges of the region in hand until there are none left, of the thread's own share first.
 void ThreadTeam::work(int thread) noexcept {
-    const int n_shares = n_shares_.load(std::memory_order_acquire);
+    const int n_shares = n_active();
     for (int i = 0; i < n_shares; ++i) work_off((thread + i) % n_shares, thread);
 }
 
@@ -148,8 +146,8 @@ void ThreadTeam::work_off(int share, int thread) noexcept {
         const Call call = call_.load(std::memory_order_acquire);
         const std::int64_t n_items = n_items_.load(std::memory_order_acquire);
         const std::int64_t grain = grain_.load(std::memory_order_acquire);
-        const int n_shares = n_shares_.load(std::memory_order_acquire);
-        if (thread >= n_active_.load(std::memory_order_acquire)) break;
+        const int n_shares = n_active_.load(std::memory_order_acquire);
+        if (thread >= n_shares) break;
         if (range == static_cast<std::int64_t>(kClosed) ||
             range >= first_range(share + 1, n_shares, (n_items + grain - 1) / grain))
             break;

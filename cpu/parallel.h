@@ -32,16 +32,6 @@ enum class Placement {
     own_core,
 };
 
-// Which range a thread that is free gets.
-enum class HandOut {
-    // The next one of its own part of the items, which is as large as that of any other thread; once there is
-    // none, of another's part. What a thread has written in one region, of the rows of a prompt, say, it then
-    // mostly reads in the next one: from its own caches.
-    own_share_first,
-    // The next one of all.
-    in_order,
-};
-
 class ThreadTeam {
   public:
     // n_threads >= 1; 0 takes default_thread_count().
@@ -61,17 +51,17 @@ class ThreadTeam {
     int n_placed() const noexcept { return n_placed_; }
 
     // Calls task(first, last, thread) for disjoint ranges of at most `grain` items that cover [0, n_items),
-    // each on one thread, 0 <= thread < n_active(). Which thread gets what is not fixed: results must not
-    // depend on it. Returns when all are done. An exception of a task is rethrown here (one of them, if there
-    // are several); ranges that are not begun are then skipped. One call at a time per team; not from within
-    // a task.
+    // each on one thread, 0 <= thread < n_active(). A thread that is free gets the next range of its own
+    // share of the items, which is as large as that of any other thread; once there is none, of another's
+    // share. What it has written in one region, of the rows of a prompt, say, it then mostly reads in the
+    // next one: from its own caches. Which thread gets what is not fixed: results must not depend on it.
+    // Returns when all are done. An exception of a task is rethrown here (one of them, if there are several);
+    // ranges that are not begun are then skipped. One call at a time per team; not from within a task.
     template <class Task>
-    void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task,
-                      HandOut hand_out = HandOut::own_share_first) {
-        run(n_items, grain, hand_out, &task,
-            [](const void* t, std::int64_t first, std::int64_t last, int thread) {
-                (*static_cast<const Task*>(t))(first, last, thread);
-            });
+    void parallel_for(std::int64_t n_items, std::int64_t grain, const Task& task) {
+        run(n_items, grain, &task, [](const void* t, std::int64_t first, std::int64_t last, int thread) {
+            (*static_cast<const Task*>(t))(first, last, thread);
+        });
     }
 
   private:
@@ -83,7 +73,7 @@ class ThreadTeam {
         std::atomic<std::uint64_t> ticket;
     };
 
-    void run(std::int64_t n_items, std::int64_t grain, HandOut hand_out, const void* task, Call call);
+    void run(std::int64_t n_items, std::int64_t grain, const void* task, Call call);
     void work(int thread) noexcept;
     void work_off(int share, int thread) noexcept;
     void serve(int thread) noexcept;
@@ -96,8 +86,7 @@ class ThreadTeam {
     std::atomic<Call> call_{nullptr};
     std::atomic<std::int64_t> n_items_{0};
     std::atomic<std::int64_t> grain_{1};
-    std::atomic<int> n_shares_{1};
-    std::atomic<int> n_active_{1};  // also what threads that take no part watch
+    std::atomic<int> n_active_{1};  // shares; also what threads that take no part watch
 
     std::vector<Share> shares_;  // one for each thread
     // Ranges finished, by threads that have found no more in a share.
@@ -115,8 +104,8 @@ class ThreadTeam {
 
 // The same where neighbouring items follow each other in memory. The more pieces, the less does a thread that
 // is held up leave to wait for; the fewer, the less is memory waited for at their ends. So they get smaller:
-// half of the items go out in one piece for each thread, a quarter in one each, and so on, as long as pieces
-// have `least` items.
+// a thread's first piece is half of its share, the second half of the rest, and so on, as long as pieces have
+// `least` items; and each begins where the one before ended, with what has been fetched ahead.
 template <class Task>
 void share_out(ThreadTeam& team, std::int64_t n_items, std::int64_t least, const Task& task) {
     const std::int64_t n_threads = team.n_active();
@@ -124,24 +113,22 @@ void share_out(ThreadTeam& team, std::int64_t n_items, std::int64_t least, const
         if (n_items > 0) task(std::int64_t{0}, n_items, 0);
         return;
     }
-    // Round k, from 0 on, hands out one part in 2^(k + 1) of all; the last one twice that, in two pieces
-    // each.
-    constexpr std::int64_t kMostRounds = 5;
-    std::int64_t n_rounds = 1;
-    while (n_rounds < kMostRounds && n_items >= (least * n_threads) << (n_rounds + 1)) ++n_rounds;
+    // The last two pieces of a share are of one size.
+    constexpr std::int64_t kMostPieces = 6;
+    std::int64_t n_pieces = 2;
+    while (n_pieces < kMostPieces && n_items >= (least * n_threads) << n_pieces) ++n_pieces;
     const auto begin_of = [=](std::int64_t piece) {
-        const std::int64_t round = std::min(piece / n_threads, n_rounds - 1);
-        const std::int64_t parts = std::int64_t{2} << round;
-        const std::int64_t of_round = piece - round * n_threads;
-        return n_items * ((parts - 2) * n_threads + of_round) / (parts * n_threads);
+        const std::int64_t share = piece / n_pieces;
+        const std::int64_t begin = share * n_items / n_threads;
+        const std::int64_t size = (share + 1) * n_items / n_threads - begin;
+        const std::int64_t parts = std::int64_t{1} << piece % n_pieces;  // of which the last one is left
+        return begin + size * (parts - 1) / parts;
     };
-    team.parallel_for((n_rounds + 1) * n_threads, 1,
-                      [&](std::int64_t first, std::int64_t last, int thread) {
-                          const std::int64_t begin = begin_of(first);
-                          const std::int64_t end = begin_of(last);
-                          if (begin < end) task(begin, end, thread);
-                      },
-                      HandOut::in_order);
+    team.parallel_for(n_pieces * n_threads, 1, [&](std::int64_t first, std::int64_t last, int thread) {
+        const std::int64_t begin = begin_of(first);
+        const std::int64_t end = begin_of(last);
+        if (begin < end) task(begin, end, thread);
+    });
 }
 
 }  // namespace greenroom::cpu

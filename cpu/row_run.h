@@ -82,7 +82,7 @@ inline std::int64_t vectors_at_a_time(const Kernels& kernels, std::int64_t row_v
 
 // Many vectors of a product, in as few parts of up to `most` as there can be (a multiple of 16; see
 // vectors_at_a_time()), done one after the other: with each part all of the rows. With as many parts as
-// threads a thread's own share (HandOut) is made of the vectors that it wrote in the region before, and it
+// threads a thread's own share is made of the vectors that it wrote in the region before, and it
 // packs no others.
 class VectorParts {
   public:

@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -17,21 +19,17 @@ namespace {
 TEST(ThreadTeam, EveryItemIsDoneOnce) {
     for (const int n_threads : {1, 2, 7}) {
         ThreadTeam team(n_threads);
-        for (const HandOut hand_out : {HandOut::own_share_first, HandOut::in_order})
-            for (const std::int64_t n_items : {0, 1, 5, 1000})
-                for (const std::int64_t grain : {1, 3, 2000}) {
-                    std::vector<std::atomic<int>> done(static_cast<std::size_t>(n_items));
-                    team.parallel_for(
-                        n_items, grain,
-                        [&](std::int64_t first, std::int64_t last, int thread) {
-                            EXPECT_LT(first, last);
-                            EXPECT_LE(last - first, grain);
-                            EXPECT_LT(thread, team.size());
-                            for (std::int64_t i = first; i < last; ++i) ++done[static_cast<std::size_t>(i)];
-                        },
-                        hand_out);
-                    for (const auto& count : done) EXPECT_EQ(count, 1);
-                }
+        for (const std::int64_t n_items : {0, 1, 5, 1000})
+            for (const std::int64_t grain : {1, 3, 2000}) {
+                std::vector<std::atomic<int>> done(static_cast<std::size_t>(n_items));
+                team.parallel_for(n_items, grain, [&](std::int64_t first, std::int64_t last, int thread) {
+                    EXPECT_LT(first, last);
+                    EXPECT_LE(last - first, grain);
+                    EXPECT_LT(thread, team.size());
+                    for (std::int64_t i = first; i < last; ++i) ++done[static_cast<std::size_t>(i)];
+                });
+                for (const auto& count : done) EXPECT_EQ(count, 1);
+            }
     }
 }
 
@@ -49,16 +47,29 @@ TEST(ThreadTeam, AThreadBeginsWithItsOwnShare) {
     EXPECT_EQ(first_thread, (std::vector<int>{0, 1, 2}));
 }
 
-TEST(ThreadTeam, InOrderNoItemIsBegunBeforeTheOneBefore) {
-    ThreadTeam team(3);
-    std::atomic<std::int64_t> n_begun{0};
-    team.parallel_for(
-        1000, 1,
-        [&](std::int64_t item, std::int64_t, int) {
-            // The two other threads may have one each that they have not counted yet.
-            EXPECT_LE(item, n_begun.fetch_add(1) + 2);
-        },
-        HandOut::in_order);
+TEST(ShareOut, AShareGoesOutInPiecesThatFollowEachOtherAndGetSmaller) {
+    for (const int n_threads : {1, 2, 3})
+        for (const std::int64_t n_items : {0, 1, 5, 96, 1000}) {
+            ThreadTeam team(n_threads);
+            std::mutex mutex;
+            std::map<std::int64_t, std::int64_t> pieces;  // their ends, by where they begin
+            share_out(team, n_items, 4, [&](std::int64_t first, std::int64_t last, int) {
+                const std::scoped_lock lock(mutex);
+                EXPECT_TRUE(pieces.emplace(first, last).second);
+            });
+            std::int64_t end = 0;
+            std::int64_t size = n_items;  // of the piece before
+            int n_larger = 0;
+            for (const auto& [first, last] : pieces) {
+                EXPECT_EQ(first, end);
+                EXPECT_LT(first, last);
+                n_larger += last - first > size + 1;
+                size = last - first;
+                end = last;
+            }
+            EXPECT_EQ(end, n_items);
+            EXPECT_LT(n_larger, n_threads) << "only where the next share begins";
+        }
 }
 
 TEST(ThreadTeam, ExceptionReachesTheCallerAndTheTeamGoesOn) {
