@@ -228,7 +228,7 @@ constexpr Kernels kAvx2{Isa::avx2,       dot_f32_avx2,  dot_avx2<Halves<HalfF16>
 constexpr Kernels kAvx512{
     Isa::avx512,       dot_f32_avx512,  dot_avx512<Halves<HalfF16>>, dot_avx512<Halves<HalfBF16>>,
     dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512,          quantize_row_avx512,
-    glu_avx512,        rms_norm_avx512};
+    glu_avx512,        rms_norm_avx2};
 
 constexpr Kernels as_of(Kernels kernels, Isa isa) noexcept {
     kernels.isa = isa;
