@@ -2,7 +2,8 @@
 
 // AMX: eight registers of 16 rows of 64 bytes, and sums of products of bytes of two of them. In assembly,
 // since g++ 12's intrinsics say neither that they read memory nor what (it leaves out stores of a
-// configuration). Intel SDM, volume 1, chapter 18; whether a process may use them is asked in isa.cpp.
+// configuration). Intel SDM, volume 1, chapter 18; whether a process may use them: amx_permission.h.
+// Other instructions than these the emulation for tests does not know (tests/support/amx_emulation.cpp).
 
 #include <cstdint>
 

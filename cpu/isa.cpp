@@ -1,5 +1,6 @@
 #include "cpu/isa.h"
 
+#include "cpu/amx_permission.h"
 #include "quant/base/error.h"
 
 #include <algorithm>
@@ -7,35 +8,20 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace greenroom::cpu {
 namespace {
 
 #if defined(__x86_64__)
-// Asked of the processor itself, since clang 14 does not know the names.
-struct CpuidLeaf7 {
+// Asked of the processor itself, since clang 14 does not know the name.
+bool has_avx_vnni() noexcept {
     unsigned eax = 0;
     unsigned ebx = 0;
     unsigned ecx = 0;
     unsigned edx = 0;
-
-    explicit CpuidLeaf7(unsigned subleaf) noexcept { __get_cpuid_count(7, subleaf, &eax, &ebx, &ecx, &edx); }
-};
-
-bool has_avx_vnni() noexcept { return (CpuidLeaf7(1).eax & 1U << 4) != 0; }
-
-// Linux gives a process the tiles' state only when it asks for it, for all its threads at once
-// (Documentation/arch/x86/xstate.rst). Asking twice does no harm.
-bool has_amx() noexcept {
-    constexpr unsigned kTiles = 1U << 24;
-    constexpr unsigned kByteProducts = 1U << 25;
-    if ((~CpuidLeaf7(0).edx & (kTiles | kByteProducts)) != 0) return false;
-    constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-    constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
-    return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx);
+    return (eax & 1U << 4) != 0;
 }
 #endif
 
@@ -72,7 +58,7 @@ std::vector<Isa> available_isas() {
         isas.push_back(Isa::avx512);
         if (__builtin_cpu_supports("avx512vbmi")) {
             isas.push_back(Isa::avx512_vbmi);
-            if (has_amx()) isas.push_back(Isa::amx);
+            if (request_amx()) isas.push_back(Isa::amx);
         }
     }
 #endif
