@@ -16,6 +16,10 @@ constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) noexcept { retu
 // first-level cache at once.
 constexpr std::int64_t row_stride(std::int64_t n_values) noexcept { return round_up(n_values, 32) + 16; }
 
+std::int64_t stride_of_decoded(const Tile& tile) noexcept {
+    return row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
+}
+
 // As floats. Packed keys take less.
 constexpr std::int64_t key_floats(std::int64_t n_values) noexcept {
     return round_up(n_values, 4) * kBlockPositions;
@@ -222,6 +226,16 @@ void ask_for(LinesAhead& lines) noexcept {
     }
 }
 
+void score_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
+                 const TileMemory& memory, LinesAhead& ahead) noexcept {
+    if (tile.keys.quant() != nullptr)
+        score_quant(tile, block, rows, memory, ahead);
+    else if (tile.keys.half() != nullptr)
+        score_half(tile, block, rows, memory, ahead);
+    else
+        score_decoded(k, tile, block, rows, memory, stride_of_decoded(tile), ahead);
+}
+
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, float scale,
                   const TileMemory& memory, const Partial& partial, LinesAhead& ahead) noexcept {
     const auto seen = [&](std::int64_t from, std::int64_t to) {
@@ -234,13 +248,7 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
     for (int j = 0; j < tile.n_queries; ++j)
         ranges[static_cast<std::size_t>(j)] = seen(tile.queries[j].first, tile.queries[j].last);
 
-    const std::int64_t stride = row_stride(std::max(tile.keys.n_values(), tile.values.n_values()));
-    if (tile.keys.quant() != nullptr)
-        score_quant(tile, block, rows, memory, ahead);
-    else if (tile.keys.half() != nullptr)
-        score_half(tile, block, rows, memory, ahead);
-    else
-        score_decoded(k, tile, block, rows, memory, stride, ahead);
+    score_block(k, tile, block, rows, memory, ahead);
     std::array<float, kTileQueries> factors;
     k.weigh(memory.scores, ranges.data(), tile.n_queries, scale, partial.maximums, partial.sums,
             factors.data());
@@ -249,8 +257,8 @@ void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t bloc
     else if (tile.values.half() != nullptr)
         accumulate_half(tile, block, rows, ranges.data(), factors.data(), memory, partial, ahead);
     else
-        accumulate_decoded(k, tile, block, rows, ranges.data(), factors.data(), memory, stride, partial,
-                           ahead);
+        accumulate_decoded(k, tile, block, rows, ranges.data(), factors.data(), memory,
+                           stride_of_decoded(tile), partial, ahead);
 }
 
 }  // namespace greenroom::cpu

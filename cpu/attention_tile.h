@@ -127,6 +127,11 @@ void add_block(const Tile& tile, std::int64_t block, std::int64_t last, LinesAhe
 // Asks for them all at once.
 void ask_for(LinesAhead& lines) noexcept;
 
+// memory.scores ← query · key of each query and of these rows, counted from `block` on: [n_queries,
+// kBlockPositions]. Asks for the lines ahead on the way.
+void score_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, BlockRange rows,
+                 const TileMemory& memory, LinesAhead& ahead) noexcept;
+
 // partial ← partial and the block of rows that begins at `block`. Asks for the lines ahead on the way.
 void attend_block(const AttentionKernels& k, const Tile& tile, std::int64_t block, float scale,
                   const TileMemory& memory, const Partial& partial, LinesAhead& ahead) noexcept;

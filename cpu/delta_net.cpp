@@ -1,7 +1,9 @@
 #include "cpu/delta_net.h"
 
 #include "cpu/activation.h"
+#include "cpu/delta_steps.h"
 #include "cpu/kernels.h"
+#include "cpu/simd.h"
 
 #include <algorithm>
 #include <array>
@@ -15,12 +17,40 @@ namespace {
 constexpr std::int64_t kChannelsPerTask = 64;
 constexpr std::int64_t kMaxWidth = 16;  // of a convolution
 
+// Tokens whose gates a thread computes before they go through the state.
+constexpr std::int64_t kTokensAtATime = 64;
+
 // silu(v) · 1 is silu(v).
 constexpr auto kOnes = [] {
     std::array<float, kChannelsPerTask> ones{};
     for (float& one : ones) one = 1;
     return ones;
 }();
+
+// sums[c] = Σ_j weights[j][c] · rows[j][c], j < width, for kChannelsPerTask channels.
+using SumTaps = void (*)(float* sums, const float (*weights)[kChannelsPerTask], const float* const* rows,
+                         std::int64_t width) noexcept;
+
+void sum_taps_scalar(float* sums, const float (*weights)[kChannelsPerTask], const float* const* rows,
+                     std::int64_t width) noexcept {
+    std::fill_n(sums, kChannelsPerTask, 0.0F);
+    for (std::int64_t j = 0; j < width; ++j)
+        for (std::int64_t c = 0; c < kChannelsPerTask; ++c) sums[c] += weights[j][c] * rows[j][c];
+}
+
+GR_AVX2 void sum_taps_avx2(float* sums, const float (*weights)[kChannelsPerTask], const float* const* rows,
+                           std::int64_t width) noexcept {
+    constexpr int kVectors = kChannelsPerTask / 8;
+    __m256 all[kVectors] = {};
+    for (std::int64_t j = 0; j < width; ++j) {
+        GR_UNROLL
+        for (int v = 0; v < kVectors; ++v)
+            all[v] = _mm256_fmadd_ps(_mm256_loadu_ps(weights[j] + 8 * v), _mm256_loadu_ps(rows[j] + 8 * v),
+                                     all[v]);
+    }
+    GR_UNROLL
+    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(sums + 8 * v, all[v]);
+}
 
 // ln(1 + e^v), which is v for large v.
 float softplus(float v) noexcept {
@@ -29,25 +59,26 @@ float softplus(float v) noexcept {
 }
 
 // x ← x / √(Σ x² + eps).
-void normalize(float* x, std::int64_t n, float eps) noexcept {
-    double sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    const float factor = 1.0F / std::sqrt(static_cast<float>(sum) + eps);
+void normalize(const Kernels& k, float* x, std::int64_t n, float eps) noexcept {
+    const float factor = 1.0F / std::sqrt(k.dot_f32(x, x, n) + eps);
     for (std::int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-// One token of one head. The state's rows are independent of each other: each is decayed, corrected and read
-// while it is in the first-level cache.
-void step(const Kernels& k, float* out, const float* query, const float* key, const float* value, float alpha,
-          float beta, const float* state, float* next_state, const DeltaNetShape& shape) noexcept {
-    const std::int64_t n = shape.key_dim;
-    const float scale = 1.0F / std::sqrt(static_cast<float>(n));
-    for (std::int64_t i = 0; i < shape.value_dim; ++i, state += n, next_state += n) {
-        const float found = alpha * k.dot_f32(state, key, n);
-        const float correction = beta * (value[i] - found);
-        for (std::int64_t j = 0; j < n; ++j) next_state[j] = alpha * state[j] + correction * key[j];
-        out[i] = scale * k.dot_f32(next_state, query, n);
-    }
+// What a head's state meets of token t.
+DeltaToken token_of(const Kernels& k, const MatrixView& out, const MatrixView& qkv,
+                    const ConstMatrixView& gates, std::span<const float> a, std::span<const float> dt_bias,
+                    const DeltaNetShape& shape, std::int64_t t, int head) noexcept {
+    const auto h = static_cast<std::size_t>(head);
+    const float* query = qkv.row(t) + shape.key_head(head) * shape.key_dim;
+    const float* key = query + shape.key_cols();
+    const float* gate = gates.row(t);
+    return {query,
+            key,
+            qkv.row(t) + 2 * shape.key_cols() + head * shape.value_dim,
+            out.row(t) + head * shape.value_dim,
+            std::exp(a[h] * softplus(gate[shape.alpha_column(head)] + dt_bias[h])),
+            sigmoid(gate[shape.beta_column(head)]),
+            k.dot_f32(key, query, shape.key_dim)};
 }
 
 }  // namespace
@@ -61,12 +92,14 @@ void causal_conv(ThreadTeam& team, MatrixView x, std::span<const float> weight, 
            next_state.size() == state.size());
     assert(width <= kMaxWidth);
     const Kernels& k = kernels();
+    const SumTaps sum_taps = k.isa == Isa::scalar ? sum_taps_scalar : sum_taps_avx2;
     team.parallel_for(n_channels, kChannelsPerTask, [&](std::int64_t from, std::int64_t to, int) noexcept {
         for (std::int64_t first = from; first < to; first += kChannelsPerTask) {
             const std::int64_t n = std::min(kChannelsPerTask, to - first);
-            // Weights, and the last `width` inputs, of which row t is at t % width.
-            float weights[kMaxWidth][kChannelsPerTask];
-            float seen[kMaxWidth][kChannelsPerTask];
+            // Weights, and the last `width` inputs, of which row t is at t % width; zeros where there are no
+            // channels any more.
+            float weights[kMaxWidth][kChannelsPerTask] = {};
+            float seen[kMaxWidth][kChannelsPerTask] = {};
             for (std::int64_t j = 0; j < width; ++j)
                 for (std::int64_t c = 0; c < n; ++c)
                     weights[j][c] = weight[static_cast<std::size_t>((first + c) * width + j)];
@@ -75,11 +108,10 @@ void causal_conv(ThreadTeam& team, MatrixView x, std::span<const float> weight, 
             for (std::int64_t t = 0; t < x.n_rows; ++t) {
                 float* here = x.row(t) + first;
                 std::copy_n(here, n, seen[(t + n_kept) % width]);
-                float sums[kChannelsPerTask] = {};
-                for (std::int64_t j = 0; j < width; ++j) {
-                    const float* row = seen[(t + j) % width];
-                    for (std::int64_t c = 0; c < n; ++c) sums[c] += weights[j][c] * row[c];
-                }
+                const float* rows[kMaxWidth];
+                for (std::int64_t j = 0; j < width; ++j) rows[j] = seen[(t + j) % width];
+                float sums[kChannelsPerTask];
+                sum_taps(sums, weights, rows, width);
                 k.glu(Glu::silu, here, sums, kOnes.data(), n);
             }
             for (std::int64_t j = 0; j < n_kept; ++j)
@@ -100,25 +132,20 @@ void delta_rule(ThreadTeam& team, MatrixView out, MatrixView qkv, ConstMatrixVie
     team.parallel_for(qkv.n_rows, 1, [&](std::int64_t first, std::int64_t last, int) noexcept {
         for (std::int64_t t = first; t < last; ++t)
             for (std::int64_t h = 0; h < 2 * shape.n_key_heads; ++h)
-                normalize(qkv.row(t) + h * shape.key_dim, shape.key_dim, eps);
+                normalize(k, qkv.row(t) + h * shape.key_dim, shape.key_dim, eps);
     });
     team.parallel_for(shape.n_value_heads, 1, [&](std::int64_t first, std::int64_t last, int) noexcept {
         for (std::int64_t head = first; head < last; ++head) {
-            const auto h = static_cast<std::size_t>(head);
-            const int key_head = shape.key_head(static_cast<int>(head));
             const std::int64_t head_state = head * shape.value_dim * shape.key_dim;
             const float* from = state.data() + head_state;
             float* to = next_state.data() + head_state;
-            for (std::int64_t t = 0; t < qkv.n_rows; ++t) {
-                const float* query = qkv.row(t) + key_head * shape.key_dim;
-                const float* key = query + shape.key_cols();
-                const float* value = qkv.row(t) + 2 * shape.key_cols() + head * shape.value_dim;
-                const float* gate = gates.row(t);
-                const float alpha =
-                    std::exp(a[h] * softplus(gate[shape.alpha_column(static_cast<int>(head))] + dt_bias[h]));
-                const float beta = sigmoid(gate[shape.beta_column(static_cast<int>(head))]);
-                step(k, out.row(t) + head * shape.value_dim, query, key, value, alpha, beta, from, to, shape);
-                from = to;
+            for (std::int64_t t = 0; t < qkv.n_rows; t += kTokensAtATime, from = to) {
+                std::array<DeltaToken, kTokensAtATime> tokens;
+                const std::int64_t n = std::min(kTokensAtATime, qkv.n_rows - t);
+                for (std::int64_t i = 0; i < n; ++i)
+                    tokens[static_cast<std::size_t>(i)] =
+                        token_of(k, out, qkv, gates, a, dt_bias, shape, t + i, static_cast<int>(head));
+                k.delta_steps({tokens.data(), n, from, to, shape.key_dim, shape.value_dim});
             }
         }
     });

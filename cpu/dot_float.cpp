@@ -3,6 +3,7 @@
 // The SIMD variants keep two independent accumulators to cover some of the latency of FMA and add the tail as
 // a masked or scalar rest at the end. Tolerance against the reference: n · 2^-24 · Σ|a·b|.
 
+#include "cpu/delta_steps.h"
 #include "cpu/glu.h"
 #include "cpu/half_simd.h"
 #include "cpu/kernels.h"
@@ -221,14 +222,14 @@ GR_AVX512 void axpy_f32_x4_avx512(float* y, const float* s, const float* const* 
 constexpr Kernels kScalar{
     Isa::scalar,       dot_f32_scalar,  dot_scalar<Halves<HalfF16>>, dot_scalar<Halves<HalfBF16>>,
     dot_f32_x4_scalar, axpy_f32_scalar, axpy_f32_x4_scalar,          quantize_row_scalar,
-    glu_scalar,        rms_norm_scalar};
+    glu_scalar,        rms_norm_scalar, delta_steps_scalar};
 constexpr Kernels kAvx2{Isa::avx2,       dot_f32_avx2,  dot_avx2<Halves<HalfF16>>, dot_avx2<Halves<HalfBF16>>,
                         dot_f32_x4_avx2, axpy_f32_avx2, axpy_f32_x4_avx2,          quantize_row_avx2,
-                        glu_avx2,        rms_norm_avx2};
+                        glu_avx2,        rms_norm_avx2, delta_steps_avx2};
 constexpr Kernels kAvx512{
     Isa::avx512,       dot_f32_avx512,  dot_avx512<Halves<HalfF16>>, dot_avx512<Halves<HalfBF16>>,
     dot_f32_x4_avx512, axpy_f32_avx512, axpy_f32_x4_avx512,          quantize_row_avx512,
-    glu_avx512,        rms_norm_avx2};
+    glu_avx512,        rms_norm_avx2,   delta_steps_avx512};
 
 constexpr Kernels as_of(Kernels kernels, Isa isa) noexcept {
     kernels.isa = isa;

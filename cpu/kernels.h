@@ -14,6 +14,7 @@
 namespace greenroom::cpu {
 
 struct ActivationBlock;
+struct DeltaSteps;
 
 // How many vectors the _x4 kernels take.
 inline constexpr int kVectors = 4;
@@ -50,6 +51,10 @@ struct Kernels {
     // out[i] = x[i] / sqrt(mean of x² + eps) · weight[i], without weights where there are none (nullptr); out
     // may be x. The same bits on every ISA.
     void (*rms_norm)(float* out, const float* x, const float* weight, float eps, std::int64_t n) noexcept;
+
+    // See delta_steps.h. What a row of the state gives depends neither on the other rows nor on how many
+    // tokens come at once.
+    void (*delta_steps)(const DeltaSteps& steps) noexcept;
 };
 
 // The table of the selected ISA (select_isa(), evaluated at the first call; may throw what that throws).

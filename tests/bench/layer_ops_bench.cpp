@@ -75,7 +75,11 @@ class LayerStates {
   private:
     std::size_t n_floats_;
     OfLayers layers_;
-    Buffer all_ = Buffer(bench::kManyBytes / sizeof(float));
+    Buffer all_ = [] {
+        Buffer all(bench::kManyBytes / sizeof(float));
+        std::fill_n(all.data(), all.size(), 0.0F);
+        return all;
+    }();
 };
 
 void causal_conv(benchmark::State& state, const DeltaNetShape& shape) {
@@ -128,8 +132,9 @@ void index(benchmark::State& state, Type type) {
     std::vector<std::int32_t> visible(kTopK);
     const std::int64_t row_bytes = quant::row_bytes(type, kHeadDim);
     OfLayers layers(context * row_bytes);
+    const std::span<std::byte> keys = bench::many_bytes();
     for (auto _ : state) {
-        const KvRows rows{layers.next(bench::many_bytes()), type, context, kHeadDim, row_bytes};
+        const KvRows rows{layers.next(keys), type, context, kHeadDim, row_bytes};
         index_positions(team, scratch, visible, {q.data(), 1, kHeads * kHeadDim, kHeads * kHeadDim},
                         {weights.data(), 1, kHeads, kHeads}, rows, context - 1, kTopK);
         benchmark::ClobberMemory();

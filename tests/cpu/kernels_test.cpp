@@ -1,6 +1,8 @@
 // SIMD kernels against their scalar reference, on every ISA of this CPU and every awkward length.
 
 #include "cpu/kernels.h"
+
+#include "cpu/delta_steps.h"
 #include "quant/decode.h"
 #include "quant/encode.h"
 #include "tests/support/random_data.h"
@@ -118,6 +120,51 @@ TEST_P(KernelsOf, RmsNormIsBitForBitTheReferencesAlsoInPlace) {
             k.rms_norm(in_place.data(), in_place.data(), weights, 1e-6F, n);
             EXPECT_TRUE(std::equal(in_place.begin(), in_place.begin() + n, expected.begin())) << "n = " << n;
         }
+}
+
+// Rows that come alone, and lengths that are no whole vectors; the formula itself: delta_net_test.cpp.
+TEST_P(KernelsOf, DeltaStepsAreTheReferencesInPlaceAndTokenByToken) {
+    struct Shape {
+        std::int64_t key_dim;
+        std::int64_t value_dim;
+    };
+    constexpr std::int64_t kTokens = 3;
+    for (const auto& [key_dim, value_dim] : {Shape{128, 128}, Shape{16, 43}, Shape{24, 12}, Shape{21, 9}}) {
+        const auto unit = 1 / std::sqrt(static_cast<float>(key_dim));
+        const auto queries = test::random_floats(kTokens * key_dim, 10, unit);
+        const auto keys = test::random_floats(kTokens * key_dim, 11, unit);
+        const auto values = test::random_floats(kTokens * value_dim, 12);
+        const auto state = test::random_floats(key_dim * value_dim, 13);
+        const auto run = [&](const Kernels& kernel, const float* from, std::vector<float>& to,
+                             std::vector<float>& out, std::int64_t first, std::int64_t n) {
+            std::vector<DeltaToken> tokens;
+            for (std::int64_t t = first; t < first + n; ++t) {
+                const float* query = &queries[static_cast<std::size_t>(t * key_dim)];
+                const float* key = &keys[static_cast<std::size_t>(t * key_dim)];
+                tokens.push_back({query, key, &values[static_cast<std::size_t>(t * value_dim)],
+                                  &out[static_cast<std::size_t>(t * value_dim)],
+                                  0.5F + 0.1F * static_cast<float>(t), 0.7F,
+                                  reference.dot_f32(key, query, key_dim)});
+            }
+            kernel.delta_steps({tokens.data(), n, from, to.data(), key_dim, value_dim});
+        };
+        const auto n_out = static_cast<std::size_t>(kTokens * value_dim);
+        std::vector<float> expected_state(state.size());
+        std::vector<float> expected(n_out);
+        run(reference, state.data(), expected_state, expected, 0, kTokens);
+        std::vector<float> found_state(state.size());
+        std::vector<float> found(n_out);
+        run(k, state.data(), found_state, found, 0, kTokens);
+        for (std::size_t i = 0; i < n_out; ++i) EXPECT_NEAR(found[i], expected[i], 1e-5) << key_dim;
+        for (std::size_t i = 0; i < state.size(); ++i)
+            EXPECT_NEAR(found_state[i], expected_state[i], 1e-5) << key_dim;
+
+        auto in_place = state;
+        std::vector<float> one_by_one(n_out);
+        for (std::int64_t t = 0; t < kTokens; ++t) run(k, in_place.data(), in_place, one_by_one, t, 1);
+        EXPECT_EQ(one_by_one, found) << key_dim;
+        EXPECT_EQ(in_place, found_state) << key_dim;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, KernelsOf, testing::ValuesIn(available_isas()),
