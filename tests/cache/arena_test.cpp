@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -102,6 +105,31 @@ TEST(Arena, IsDealtOutToAllNumaNodesWhereThereAreSeveral) {
     EXPECT_NE(second.find(", on NUMA node 1"), std::string::npos) << second;
     const std::string local = description("node:2 core:4 pu:2", ArenaOptions::kLocal);
     EXPECT_EQ(local.find("NUMA"), std::string::npos) << local;
+}
+
+// How many pages of the arena lie on each NUMA node.
+std::map<int, int> pages_by_node(const Arena& arena) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    std::vector<void*> pages;
+    for (std::size_t at = 0; at < arena.memory().size(); at += page) pages.push_back(arena.data() + at);
+    std::vector<int> nodes(pages.size());
+    std::map<int, int> counts;
+    if (::syscall(SYS_move_pages, 0, pages.size(), pages.data(), nullptr, nodes.data(), 0) == 0)
+        for (const int node : nodes) ++counts[node];
+    return counts;
+}
+
+TEST(Arena, LiesOnTheNodesOfARealMachineAsAsked) {
+    if (!std::filesystem::exists("/sys/devices/system/node/node1")) GTEST_SKIP() << "one NUMA node";
+    for (const ArenaPages pages : {ArenaPages::normal, ArenaPages::transparent}) {
+        const Arena interleaved(32 * kMiB, {.pages = pages, .commit = ArenaCommit::at_once});
+        const std::map<int, int> counts = pages_by_node(interleaved);
+        ASSERT_GE(counts.size(), 2U) << interleaved.describe();
+        for (const auto& [node, n] : counts)
+            EXPECT_NEAR(n, 8192 / static_cast<int>(counts.size()), 512) << "node " << node;
+        const Arena tied(32 * kMiB, {.pages = pages, .commit = ArenaCommit::at_once, .numa_node = 1});
+        EXPECT_EQ(pages_by_node(tied), (std::map<int, int>{{1, 8192}})) << tied.describe();
+    }
 }
 
 }  // namespace
