@@ -8,8 +8,9 @@
 //                          of_read as a fraction of what reading alone reaches in this run, and items
 //
 // Shapes: gqa is that of Qwen3-30B-A3B (32 heads, 4 of keys and values, 128 values each), mha that of OLMoE
-// (16 heads with keys and values of their own), mla that of DeepSeek-V3 (128 heads, latent rows of 512 + 64).
-// Types are those of the cached rows.
+// (16 heads with keys and values of their own), gqa64 that of gpt-oss (64 heads, 8 of keys and values, 64
+// values each), mla that of DeepSeek-V3 (128 heads, latent rows of 512 + 64). Types are those of the cached
+// rows.
 
 #include "cpu/attention.h"
 #include "cpu/isa.h"
@@ -46,12 +47,21 @@ struct Qwen3Heads {
     static constexpr const char* kName = "gqa";
     static constexpr int kHeads = 32;
     static constexpr int kKvHeads = 4;
+    static constexpr int kDim = 128;
 };
 
 struct OlmoeHeads {
     static constexpr const char* kName = "mha";
     static constexpr int kHeads = 16;
     static constexpr int kKvHeads = 16;
+    static constexpr int kDim = 128;
+};
+
+struct GptOssHeads {
+    static constexpr const char* kName = "gqa64";
+    static constexpr int kHeads = 64;
+    static constexpr int kKvHeads = 8;
+    static constexpr int kDim = 64;
 };
 
 template <class Heads>
@@ -78,7 +88,7 @@ class Gqa {
     }
 
   private:
-    GqaShape shape_{Heads::kHeads, Heads::kKvHeads, 128, 128, 0.088F};
+    GqaShape shape_{Heads::kHeads, Heads::kKvHeads, Heads::kDim, Heads::kDim, 0.088F};
     Type type_;
     std::int64_t n_rows_;
     std::int64_t side_bytes_;
@@ -163,6 +173,7 @@ int main(int argc, char** argv) {
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::Qwen3Heads>>();
     greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::OlmoeHeads>>();
+    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::GptOssHeads>>();
     greenroom::cpu::register_shape<greenroom::cpu::Mla>();
     benchmark::RunSpecifiedBenchmarks();
     return 0;
