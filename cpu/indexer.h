@@ -20,7 +20,8 @@ std::int64_t indexer_scratch_floats(std::int64_t max_positions, std::int64_t hea
 // visible[t]: the positions of the top_k highest scores, rising; of equal scores the earliest; -1 after the
 // last where fewer than top_k positions are there.
 // q: [n_tokens, n_heads · head_dim]; weights: [n_tokens, n_heads]; keys: rows of head_dim, those up to the
-// last position filled; visible: [n_tokens, top_k]. Scratch: indexer_scratch_floats().
+// last position filled; visible: [n_tokens, top_k]. Scratch: indexer_scratch_floats(). Scores are those of
+// attention's kernels: with keys of Q8_0 and Q4_0 the queries are integers of 15 bits (attention_quant.h).
 void index_positions(ThreadTeam& team, const Scratch& scratch, std::span<std::int32_t> visible,
                      ConstMatrixView q, ConstMatrixView weights, const KvRows& keys,
                      std::int64_t first_position, std::int64_t top_k);

@@ -87,12 +87,15 @@ TEST_P(IndexerTest, ChoosesAsTheCpuWithManyTies) {
 
 TEST_P(IndexerTest, CachesOfEveryType) {
     for (const Type type : {Type::F16, Type::BF16}) expect_as_on_cpu({4, 33, 50, 2, 20, type});
-    // A peak of 127 or of -8 in every block makes the scale 1 and whole numbers exact.
+    // A peak of 127 or of -8 in every block makes the scale 1 and whole numbers exact; one of 127 · 128 /
+    // 4096 does so for the queries, which the CPU makes integers of 15 bits.
     for (const Type type : {Type::Q8_0, Type::Q4_0}) {
         const Problem p{4, 32, 50, 2, 20, type};
         auto keys = whole_numbers(52 * 32, 94);
         for (std::size_t s = 0; s < 52; ++s) keys[s * 32 + 31] = type == Type::Q8_0 ? 127.0F : -8.0F;
-        expect_as_on_cpu(p, keys, whole_numbers(2 * 4 * 32, 92), whole_numbers(2 * 4, 93));
+        auto queries = whole_numbers(2 * 4 * 32, 92);
+        for (std::size_t h = 0; h < 2 * 4; ++h) queries[h * 32 + 30] = 127.0F * 128.0F / 4096.0F;
+        expect_as_on_cpu(p, keys, queries, whole_numbers(2 * 4, 93));
     }
 }
 
