@@ -9,7 +9,10 @@
 //     kOffset                        what weights_… has added to each weight to make it unsigned
 //     kLargest                       the largest weight that weights_… gives
 //     kHasMin                        there is a minimum per group
-//     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes
+//     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes;
+//     with float
+//                                    scales instead
+//     unit_avx2(block, i)            the vector of 32 weights from number 32 · i on
 //     weights_avx512(block, w)       the same as 4 vectors, if the scales are integers; with float scales by
 //                                    halves of blocks: the first 16 weights of blocks 0 – 3, their last 16,
 //                                    the first 16 of blocks 4 – 7, their last 16
@@ -87,6 +90,16 @@ const typename Format::Block* chunk_blocks(const std::byte* row, std::int64_t ch
     std::memcpy(static_cast<void*>(last), block,
                 static_cast<std::size_t>(left / Block::kValues) * sizeof(Block));
     return last;
+}
+
+template <class Format>
+GR_AVX2_INLINE void load_weights_avx2(const typename Format::Block* block, __m256i* w) noexcept {
+    if constexpr (Format::kFloatScales) {
+        GR_UNROLL
+        for (int i = 0; i < kUnits; ++i) w[i] = Format::unit_avx2(block, i);
+    } else {
+        Format::weights_avx2(block, w);
+    }
 }
 
 // ---- Pieces of several formats ----

@@ -20,9 +20,8 @@ struct IQ4XS {
     static constexpr int kLargest = 241;
     static constexpr bool kHasMin = false;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < 8; ++i) w[i] = iq4_levels_avx2(nibbles_avx2(block->qs + 16 * i));
+    GR_AVX2_INLINE static __m256i unit_avx2(const Block* block, int i) noexcept {
+        return iq4_levels_avx2(nibbles_avx2(block->qs + 16 * i));
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {

@@ -15,10 +15,8 @@ struct MXFP4 {
     static constexpr int kLargest = 24;
     static constexpr bool kHasMin = false;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        const __m256i numbers = _mm256_broadcastsi128_si256(raised_numbers());
-        GR_UNROLL
-        for (int i = 0; i < 8; ++i) w[i] = _mm256_shuffle_epi8(numbers, nibbles_avx2(block[i].qs));
+    GR_AVX2_INLINE static __m256i unit_avx2(const Block* block, int i) noexcept {
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(raised_numbers()), nibbles_avx2(block[i].qs));
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {

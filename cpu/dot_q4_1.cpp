@@ -14,9 +14,8 @@ struct Q4_1 {
     static constexpr int kLargest = 15;
     static constexpr bool kHasMin = true;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < 8; ++i) w[i] = nibbles_avx2(block[i].qs);
+    GR_AVX2_INLINE static __m256i unit_avx2(const Block* block, int i) noexcept {
+        return nibbles_avx2(block[i].qs);
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {

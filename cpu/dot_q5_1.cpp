@@ -18,10 +18,8 @@ struct Q5_1 {
     static constexpr int kLargest = 31;
     static constexpr bool kHasMin = true;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < 8; ++i)
-            w[i] = _mm256_or_si256(nibbles_avx2(block[i].qs), fifth_bits_avx2(block[i].qh));
+    GR_AVX2_INLINE static __m256i unit_avx2(const Block* block, int i) noexcept {
+        return _mm256_or_si256(nibbles_avx2(block[i].qs), fifth_bits_avx2(block[i].qh));
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {

@@ -13,12 +13,9 @@ struct Q8_0 {
     static constexpr int kLargest = 255;
     static constexpr bool kHasMin = false;
 
-    GR_AVX2_INLINE static void weights_avx2(const Block* block, __m256i* w) noexcept {
-        GR_UNROLL
-        for (int i = 0; i < 8; ++i) {
-            const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[i].qs));
-            w[i] = _mm256_xor_si256(q, _mm256_set1_epi8(-128));  // + 128 as an unsigned byte
-        }
+    GR_AVX2_INLINE static __m256i unit_avx2(const Block* block, int i) noexcept {
+        const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block[i].qs));
+        return _mm256_xor_si256(q, _mm256_set1_epi8(-128));  // + 128 as an unsigned byte
     }
 
     GR_AVX512_INLINE static void weights_avx512(const Block* block, __m512i* w) noexcept {

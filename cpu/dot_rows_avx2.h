@@ -81,6 +81,25 @@ GR_AVX2_INLINE __m256i load_plane_avx2(const ActivationBlock& x, int plane, int 
     return _mm256_load_si256(reinterpret_cast<const __m256i*>(x.planes[plane] + 32 * i));
 }
 
+// The sums of 32 products each, of four rows.
+template <class Format>
+GR_AVX2_INLINE __m128i unit_sums_avx2(const __m256i* rows, __m256i x) noexcept {
+    constexpr bool kWordsHoldEight = Format::kLargest * 128 * 8 <= 32767;
+    __m256i sums[kFour];
+    if constexpr (kVnni<Format> || !kWordsHoldEight) {
+        GR_UNROLL
+        for (int r = 0; r < kFour; ++r) sums[r] = lane_sums_avx2<Format>(rows[r], x);
+        return sum_lanes_of_four_avx2(sums);
+    } else {
+        GR_UNROLL
+        for (int r = 0; r < kFour; ++r) sums[r] = byte_products_avx2<Format>(rows[r], x);
+        const __m256i words =
+            _mm256_hadd_epi16(_mm256_hadd_epi16(sums[0], sums[1]), _mm256_hadd_epi16(sums[2], sums[3]));
+        const __m256i quads = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+        return _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
+    }
+}
+
 // What four super-blocks give. plane_scales: those of the activations.
 template <class Format, int kPlanes>
 GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_super_blocks_avx2(
@@ -132,46 +151,47 @@ GR_AVX2_INLINE void turn_block_numbers(const __m256* of_chunks, __m128* of_block
     for (int u = 0; u < kUnits; ++u) of_blocks[u] = half_of(turned[u % 4], u / 4);
 }
 
-// The same of four chunks of blocks with float scales.
+// The same of four chunks of blocks with float scales, unit by unit: the lanes of four rows are added up
+// while they are in registers.
 template <class Format, int kPlanes>
 GR_AVX2_INLINE FourTerms<Format, kPlanes> multiply_blocks_avx2(
     const FourChunks<Format, ActivationBlock>& chunks, const __m128* plane_scales) noexcept {
-    __m256i lanes[kPlanes][kUnits][kFour];
+    alignas(32) std::int32_t offsets[kPlanes][kUnits];
+    constexpr bool kHasOffset = Format::kOffset != 0 && !kTooLarge<Format>;
+    if constexpr (kHasOffset) {
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p)
+            _mm256_store_si256(reinterpret_cast<__m256i*>(offsets[p]),
+                               _mm256_mullo_epi32(wide_sums_avx2(chunks.x->wide_sums[p]),
+                                                  _mm256_set1_epi32(Format::kOffset)));
+    }
+    BlockSums<Format, kPlanes> sums;
+    GR_UNROLL
+    for (int u = 0; u < kUnits; ++u) {
+        if (u % 2 == 0) chunks.fetch_ahead(u / 2);
+        __m256i w[kFour];
+        GR_UNROLL
+        for (int r = 0; r < kFour; ++r) w[r] = Format::unit_avx2(chunks.blocks[r], u);
+        GR_UNROLL
+        for (int p = 0; p < kPlanes; ++p) {
+            __m128i unit = unit_sums_avx2<Format>(w, load_plane_avx2(*chunks.x, p, u));
+            if constexpr (kHasOffset) unit = _mm_sub_epi32(unit, _mm_set1_epi32(offsets[p][u]));
+            sums.sums[p][u] = _mm_cvtepi32_ps(unit);
+        }
+    }
     __m256 scales[kFour];
     __m256 minimums[kFour];
     GR_UNROLL
     for (int r = 0; r < kFour; ++r) {
-        chunks.fetch_ahead(r);
-        __m256i w[kUnits];
-        Format::weights_avx2(chunks.blocks[r], w);
         scales[r] = Format::scales(chunks.blocks[r]);
         if constexpr (Format::kHasMin) minimums[r] = Format::minimums(chunks.blocks[r]);
-        GR_UNROLL
-        for (int p = 0; p < kPlanes; ++p) GR_UNROLL
-        for (int u = 0; u < kUnits; ++u)
-            lanes[p][u][r] = lane_sums_avx2<Format>(w[u], load_plane_avx2(*chunks.x, p, u));
     }
-    BlockSums<Format, kPlanes> sums;
     turn_block_numbers(scales, sums.scales);
     if constexpr (Format::kHasMin) turn_block_numbers(minimums, sums.minimums);
     FourTerms<Format, kPlanes> terms;
     GR_UNROLL
     for (int p = 0; p < kPlanes; ++p) {
-        const std::int16_t* wide_sums = chunks.x->wide_sums[p];
-        __m128i units[kUnits];
-        GR_UNROLL
-        for (int u = 0; u < kUnits; ++u) units[u] = sum_lanes_of_four_avx2(lanes[p][u]);
-        if constexpr (Format::kOffset != 0 && !kTooLarge<Format>) {
-            alignas(32) std::int32_t offsets[kUnits];
-            _mm256_store_si256(
-                reinterpret_cast<__m256i*>(offsets),
-                _mm256_mullo_epi32(wide_sums_avx2(wide_sums), _mm256_set1_epi32(Format::kOffset)));
-            GR_UNROLL
-            for (int u = 0; u < kUnits; ++u) units[u] = _mm_sub_epi32(units[u], _mm_set1_epi32(offsets[u]));
-        }
-        GR_UNROLL
-        for (int u = 0; u < kUnits; ++u) sums.sums[p][u] = _mm_cvtepi32_ps(units[u]);
-        terms.numbers[p] = sums.add_up(p, wide_sums);
+        terms.numbers[p] = sums.add_up(p, chunks.x->wide_sums[p]);
         terms.factors[p] = plane_scales[p];
     }
     return terms;

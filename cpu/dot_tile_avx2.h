@@ -29,7 +29,7 @@ GR_AVX2_INLINE void lay_out_8_rows_avx2(const typename Format::Block* const* blo
     TileNumbers<Format, kLanes> numbers;
     for (int r = 0; r < kLanes; ++r) {
         __m256i w[kVectors];
-        Format::weights_avx2(blocks[r], w);
+        load_weights_avx2<Format>(blocks[r], w);
         GR_UNROLL
         for (int i = 0; i < kVectors; ++i)
             weights[i][r] = kTooLarge<Format> ? _mm256_xor_si256(w[i], _mm256_set1_epi8(-128)) : w[i];
