@@ -10,9 +10,8 @@
 //     kLargest                       the largest weight that weights_… gives
 //     kHasMin                        there is a minimum per group
 //     weights_avx2(block, w)         the 256 weights from block on, in order, as 8 vectors of unsigned bytes;
-//     with float
-//                                    scales instead
-//     unit_avx2(block, i)            the vector of 32 weights from number 32 · i on
+//                                    with float scales instead:
+//     unit_avx2(block, i)            the i-th of these vectors
 //     weights_avx512(block, w)       the same as 4 vectors, if the scales are integers; with float scales by
 //                                    halves of blocks: the first 16 weights of blocks 0 – 3, their last 16,
 //                                    the first 16 of blocks 4 – 7, their last 16
