@@ -15,6 +15,7 @@
 #include "cpu/attention.h"
 #include "cpu/isa.h"
 #include "tests/bench/read_bandwidth.h"
+#include "tests/bench/run_benchmarks.h"
 
 #include <benchmark/benchmark.h>
 
@@ -165,16 +166,16 @@ void register_shape() {
                 ->Arg(16384);
 }
 
+void register_all() {
+    register_shape<Gqa<Qwen3Heads>>();
+    register_shape<Gqa<OlmoeHeads>>();
+    register_shape<Gqa<GptOssHeads>>();
+    register_shape<Mla>();
+}
+
 }  // namespace
 }  // namespace greenroom::cpu
 
 int main(int argc, char** argv) {
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::Qwen3Heads>>();
-    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::OlmoeHeads>>();
-    greenroom::cpu::register_shape<greenroom::cpu::Gqa<greenroom::cpu::GptOssHeads>>();
-    greenroom::cpu::register_shape<greenroom::cpu::Mla>();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return greenroom::bench::run_benchmarks(argc, argv, greenroom::cpu::register_all);
 }

@@ -15,6 +15,7 @@
 #include "cpu/isa.h"
 #include "cpu/router.h"
 #include "tests/bench/read_bandwidth.h"
+#include "tests/bench/run_benchmarks.h"
 #include "tests/support/random_data.h"
 
 #include <benchmark/benchmark.h>
@@ -191,9 +192,5 @@ void register_all() {
 }  // namespace greenroom::cpu
 
 int main(int argc, char** argv) {
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    greenroom::cpu::register_all();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return greenroom::bench::run_benchmarks(argc, argv, greenroom::cpu::register_all);
 }

@@ -19,6 +19,7 @@
 #include "cpu/matmul.h"
 #include "cpu/row_run.h"
 #include "tests/bench/read_bandwidth.h"
+#include "tests/bench/run_benchmarks.h"
 #include "tests/support/random_data.h"
 
 #include <benchmark/benchmark.h>
@@ -303,13 +304,9 @@ void register_all() {
 }  // namespace greenroom::cpu
 
 int main(int argc, char** argv) {
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     if (!greenroom::cpu::agree()) {
         std::fputs("onednn_bench: the products differ by more than BF16 rounds\n", stderr);
         return 1;
     }
-    greenroom::cpu::register_all();
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return greenroom::bench::run_benchmarks(argc, argv, greenroom::cpu::register_all);
 }

@@ -195,8 +195,9 @@ bool execute(const Instruction& instruction) noexcept {
             if (!instruction.is_register())
                 return instruction.prefix == 0 && instruction.first == 0 && configure(instruction.address());
             if (instruction.prefix == kF2) return clear(instruction.first);
+            if (instruction.prefix != 0) return false;
             state = {};  // TILERELEASE
-            return instruction.prefix == 0;
+            return true;
         case kMemory:
             if (instruction.is_register()) return false;
             if (instruction.prefix == kF3)
